@@ -1,0 +1,22 @@
+# make reproduce: train, score and report the paper's tables (PRESET=smoke, on the embedded data)
+# make test:      the tests
+# make lab:       the notebooks in JupyterLab
+PYTHON ?= python3
+PRESET ?= smoke
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: reproduce test lab
+reproduce: $(INSTALLED)
+	$(BIN)/repro reproduce --preset $(PRESET)
+
+test: $(INSTALLED)
+	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests results
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab notebooks
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,notebook]"
+	touch $@

@@ -1,0 +1,246 @@
+"""The `repro` command. A person's mistake ends in one sentence and exit code 2; an interrupted run in exit code 75."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from . import runs
+from .config import PRESETS, ReproError, choose
+
+app = typer.Typer(
+    help="Reproduce Self-Attention GAN (arXiv 1805.08318): train, score and report the paper's tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+PresetOption = Annotated[str, typer.Option(help=f"The scale: {', '.join(PRESETS)}.")]
+OutOption = Annotated[str, typer.Option(help="The folder of studies (relative to the project).")]
+DataOption = Annotated[
+    Optional[str], typer.Option(help="Folder of class folders or of Parquet files, or a hub name; default: the preset's own.")
+]
+
+
+@app.command()
+def reproduce(
+    preset: PresetOption = "smoke",
+    tables: Annotated[Optional[str], typer.Option(help="Tables, joined by commas; default: all.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(help="Training seeds a row; default: the preset's.")] = None,
+    jobs: Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")] = None,
+    data: DataOption = None,
+    out: OutOption = "outputs",
+) -> None:
+    """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
+    from . import paper, report as reports
+    from .study import Study
+
+    start = time.monotonic()
+    names = _table_names(tables)
+    if seeds is None:
+        seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
+    study = Study(preset, seeds, out=out, data=data, jobs=jobs)
+    missing = study.missing(names)
+    _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train, {study.jobs} at once.")
+    study.ensure(*names)
+    _write_notebooks(study, names, study.folder)
+
+    for name in names:
+        _print_frame(reports.present(study, paper.TABLES[name]), paper.TABLES[name].title)
+    _print_frame(reports.verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
+    _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)
+    _say(f"Notebooks, tables and figures: {_relative(study.folder, runs.PROJECT)}. {time.monotonic() - start:.0f} s in all.")
+
+
+@app.command()
+def train(
+    row: Annotated[str, typer.Argument(help="A row of a table, e.g. attention_16.")],
+    preset: PresetOption = "smoke",
+    seed: Annotated[int, typer.Option(min=0, help="The training seed.")] = 0,
+    data: DataOption = None,
+    out: OutOption = "outputs",
+) -> None:
+    """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster needs."""
+    from .study import Study, configure, rows, run_name
+
+    study = Study(preset, seed + 1, out=out, data=data)
+    chosen = rows()[choose("row", row, rows())]
+    config = configure(chosen, study.preset, seed)  # an impossible size ends here, before torch is imported
+    name = run_name(chosen, study.preset)
+
+    from . import data as images
+    from .train import train as train_run
+
+    loaded = images.load(study.preset, study.data)
+    study.write_real(loaded)
+    run = study.run(name, seed)
+    try:
+        record = train_run(images.with_data(config, loaded), loaded, run, name)
+    except (ReproError, runs.Interrupted, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) != errno.ENOSPC:
+            record = run.read()
+            if record is not None:
+                run.write(record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
+        raise
+    _say(f"{name} seed {seed}: {record['status']} at step {record['step']}")
+
+
+@app.command()
+def report(
+    source: Annotated[str, typer.Option("--from", help="A folder of finished runs, such as results/smoke.")],
+    to: Annotated[Optional[str], typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
+) -> None:
+    """Execute the notebooks over finished runs, without training."""
+    study, names = _finished_study(source)
+    folder = Path(to) if to else study.folder
+    _write_notebooks(study, names, folder)
+    _say(f"Notebooks, tables and figures: {_relative(folder, runs.PROJECT)}.")
+
+
+@app.command()
+def accept(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
+    """Copy a finished study from OUT to results/ and execute the notebooks there: it becomes the reference."""
+    import shutil
+
+    from . import index
+
+    study, names = _finished_study(str(Path(out) / preset))
+    target = runs.PROJECT / "results" / preset
+    for task in study.tasks(names):
+        source = study.run(task.row, task.seed)
+        folder = runs.run_folder(runs.PROJECT / "results", preset, task.row, task.seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (source.json_path, source.samples_path):
+            if path.exists():
+                shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(study.folder / "real.png", target / "real.png")
+    committed, names = _finished_study(str(target))
+    _write_notebooks(committed, names, target)
+    index.write(runs.PROJECT / "results")
+    _say(f"results/{preset} now holds this study: look at it, then commit it.")
+
+
+@app.command()
+def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
+    """List the runs of a preset."""
+    from .study import Study
+
+    study = Study(preset, executor="none", out=out)
+    paths = sorted((study.folder / "runs").glob("*/seed*/run.json"))
+    if not paths:
+        _say(f"No runs of {preset} in {_relative(study.folder, runs.PROJECT)} yet: repro reproduce --preset {preset} trains them.")
+    for path in paths:
+        record = runs.Run(path.parent).read()
+        final = record.get("final")
+        score = f"  FID {final['fid']:.1f}, IS {final['is']:.2f} ({record['definition']['extractor']})" if final else ""
+        error = f"  {record['error']}" if record["error"] else ""
+        name = f"{path.parent.parent.name}/{path.parent.name}"
+        print(f"{name:32} {record['status']:12} step {record['step']:>7}/{record['config']['preset']['steps']}{score}{error}")
+
+
+def _table_names(tables: str | None) -> list[str]:
+    from . import paper
+
+    if tables is None:
+        return list(paper.TABLES)
+    return [choose("table", name.strip(), paper.TABLES) for name in tables.split(",")]
+
+
+def _finished_study(source: str):
+    """The study that a folder such as results/smoke holds, and the tables with a finished run for each of their rows."""
+    from . import paper
+    from .study import Study
+
+    folder = Path(source) if Path(source).is_absolute() else runs.PROJECT / source
+    seeds = [int(p.parent.name[4:]) for p in folder.glob("runs/*/seed*/run.json")]
+    if not seeds:
+        raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
+    study = Study(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
+    names = [name for name in paper.TABLES if study.tasks([name]) and not study.missing([name])]
+    if not names:
+        raise ReproError(f"No table has all its runs finished in {source}: repro reproduce --preset {folder.name} trains them.")
+    return study, names
+
+
+def _write_notebooks(study, names: list[str], folder: Path) -> None:
+    from . import paper, report as reports
+    from .study import execute_notebook
+
+    for name in names:
+        execute_notebook(paper.TABLES[name].notebook, study, folder)
+        reports.write_table(study, paper.TABLES[name], folder)
+    execute_notebook("report", study, folder)
+    reports.write_report(study, folder)
+
+
+def _print_frame(frame, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_lines=False)
+    for column in frame:
+        table.add_column(str(column), overflow="fold")
+    for line in frame.itertuples(index=False):
+        table.add_row(*map(str, line))
+    Console().print(table)
+
+
+def _print_difference(study, committed, names: list[str]) -> None:
+    from . import report as reports
+
+    both = reports.difference_to(study, committed, names)
+    if both.empty:
+        _say(f"results/{study.preset.name} holds no such runs to compare with.")
+        return
+    moved = both[both["difference"] != 0]
+    if moved.empty:
+        _say(f"All {len(both)} final scores equal those of results/{study.preset.name} to the last digit.")
+    else:
+        columns = ["table", "row", "seed", "metric", "value_here", "value_committed", "difference"]
+        title = f"{len(moved)} of {len(both)} final scores differ from results/{study.preset.name}"
+        _print_frame(moved[columns].round(4), title)
+
+
+def _relative(path: Path, base: Path) -> Path:
+    return path.relative_to(base) if path.is_relative_to(base) else path
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for name in ("datasets", "papermill", "httpx", "matplotlib", "fsspec", "timm"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.exit(run())
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        app(arguments)
+    except SystemExit as stop:  # also typer's own errors of usage, with code 2
+        return stop.code or 0
+    except ReproError as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return 2
+    except runs.Interrupted as stop:
+        print(f"repro: {stop}", file=sys.stderr)
+        return runs.INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(f"repro: {error.strerror}{where}: free space or choose another folder with --out, then run the same command"
+              " again; finished steps are kept.", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,250 @@
+"""Every knob of a run as frozen data: the recipe (what), the preset (how large), and their resolution into one configuration.
+
+A *recipe* decides how a model is built and trained apart from scale; a *preset* is the scale. A `Config` joins the two with the
+feature-map sizes that get an attention or residual block, the data and the training seed. Two equal configurations are one run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+
+LARGEST = "largest"  # stands for the largest feature-map size that both networks have
+
+
+class ReproError(ValueError):
+    """A mistake a person can mend: its text is one sentence that says what is wrong and what to do. The CLI exits with 2."""
+
+
+class SizeNotAvailable(ReproError):
+    """The feature-map size does not exist in both networks at this resolution (shown as "n/a" in tables)."""
+
+
+def choose(kind: str, name: str, allowed) -> str:
+    """Return `name` if it is one of `allowed`; otherwise raise a `ReproError` that lists them and names the nearest."""
+    allowed = list(allowed)
+    if name in allowed:
+        return name
+    near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ReproError(f"Unknown {kind} {name!r}: choose one of {', '.join(allowed)}.{hint}")
+
+
+def _require(condition: bool, name: str, value, allowed: str) -> None:
+    if not condition:
+        raise ReproError(f"{name} is {value!r}: it must be {allowed}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is built and trained, apart from scale. The defaults are the authors' released TensorFlow code.
+
+    Each field is one line of the ledger of differences between the paper's text and the codebases (README, "Recipes").
+    """
+
+    name: str = "released_code"
+    # attention block (paper, section 3; released code: values C/2, keys and values max-pooled 2x2, no biases, no scale)
+    key_divisor: int = 8  # query and key channels are C / key_divisor
+    value_divisor: int = 2  # value channels are C / value_divisor; a 1x1 convolution maps them back to C
+    attention_pool: bool = True  # 2x2 max-pooling of keys and values
+    attention_bias: bool = False
+    attention_scale: bool = False  # multiply the logits by 1/sqrt(key channels)
+    # spectral norm
+    sn_generator: bool = True
+    sn_discriminator: bool = True
+    sn_cbn: bool = False  # also on the tables of the conditional batch norms
+    sn_eps: float = 1e-12
+    sn_iterations: int = 1  # power iterations an update: G at each training forward, D once per D update
+    # batch norm; PyTorch's momentum is 1 - TensorFlow's decay
+    bn_momentum: float = 0.001
+    last_bn_momentum: float = 0.0001
+    bn_eps: float = 1e-5
+    init: str = "xavier_uniform"
+    # loss and optimisation
+    loss: str = "hinge"
+    conditioning: str = "projection"
+    auxiliary_weight_d: float = 1.0  # weight of the classification loss, used with conditioning "auxiliary_classifier" only
+    auxiliary_weight_g: float = 0.1  # after the SN variant of AC-GAN common in public code; the paper states none
+    lr_g: float = 1e-4
+    lr_d: float = 4e-4
+    beta1: float = 0.0
+    beta2: float = 0.999  # the paper says 0.9; the released code leaves TensorFlow's default
+    adam_eps: float = 1e-8
+    d_steps: int = 1  # D updates for each G update
+    ema_decay: float | None = None  # of G's parameters, used for sampling; None: no average
+    ema_start: int = 0  # G updates before averaging starts
+    flip: bool = False  # random horizontal flips of the real images
+
+    def __post_init__(self):
+        for name in ("key_divisor", "value_divisor", "sn_iterations", "d_steps"):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, f"recipe.{name}", value, "a whole number of at least 1")
+        for name in ("sn_eps", "bn_eps", "adam_eps", "lr_g", "lr_d"):
+            _require(getattr(self, name) > 0, f"recipe.{name}", getattr(self, name), "positive")
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, f"recipe.{name}", getattr(self, name), "in [0, 1)")
+        for name in ("bn_momentum", "last_bn_momentum"):
+            _require(0 < getattr(self, name) <= 1, f"recipe.{name}", getattr(self, name), "in (0, 1]")
+        _require(self.ema_decay is None or 0 < self.ema_decay < 1, "recipe.ema_decay", self.ema_decay, "None or in (0, 1)")
+        choose("recipe.init", self.init, ("xavier_uniform", "orthogonal"))
+        choose("recipe.loss", self.loss, ("hinge",))
+        choose("recipe.conditioning", self.conditioning, ("projection", "auxiliary_classifier"))
+
+
+RECIPES = {
+    "released_code": Recipe(),
+    # where the paper's text says otherwise: values C/8, no pooling, Adam beta2 0.9
+    "paper_text": Recipe(name="paper_text", value_divisor=8, attention_pool=False, beta2=0.9),
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The scale of a study: data, size, budget, scoring and arithmetic."""
+
+    name: str
+    dataset: str  # a name in data.DATASETS
+    resolution: int  # pixels
+    channels: int  # base width ch: G ends and D starts with this many channels
+    batch_size: int
+    steps: int  # G updates
+    score_every: int  # steps between scores; the last step is always scored
+    samples: int  # generated images scored each time
+    references: int  # real training images behind the reference statistics (the first ones of a seeded shuffle)
+    extractor: str  # a name in features.EXTRACTORS
+    log_every: int = 25
+    seeds: int = 1  # training seeds run by default
+    z_dim: int = 128
+    sampling_seed: int = 2018  # of the scored samples; apart from the training seeds
+    precision: str = "bf16"  # autocast dtype where the processor computes in it natively, else fp32 (recorded)
+    threads: int = 1  # per run, so that numbers do not depend on how many cores a machine has
+    learning_rate_scale: float = 1.0  # multiplies both of the recipe's learning rates: short budgets need larger steps
+    bn_momentum: float | None = None  # replaces both of the recipe's: a decay of 0.999 never settles in a short run
+
+    def __post_init__(self):
+        possible = (32, 64, 128)
+        _require(self.resolution in possible, "preset.resolution", self.resolution, f"one of {', '.join(map(str, possible))}")
+        for name in ("channels", "batch_size", "steps", "score_every", "samples", "references", "log_every", "threads", "z_dim", "seeds"):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, f"preset.{name}", value, "a whole number of at least 1")
+        _require(self.channels % 8 == 0, "preset.channels", self.channels, "a multiple of 8 (keys have C/8 channels)")
+        _require(self.learning_rate_scale > 0, "preset.learning_rate_scale", self.learning_rate_scale, "positive")
+        choose("preset.precision", self.precision, ("bf16", "fp32"))
+
+
+def feature_map_sizes(resolution: int) -> tuple[int, ...]:
+    """Sizes of the feature maps that exist in both networks, e.g. (8, 16, 32, 64) at 128 px.
+
+    G's up-blocks end at 8 .. resolution, D's down-blocks at resolution/2 .. 4.
+    """
+    sizes, size = [], 8
+    while size <= resolution // 2:
+        sizes.append(size)
+        size *= 2
+    return tuple(sizes)
+
+
+@dataclass(frozen=True)
+class Config:
+    """The resolved configuration of one run. `key` identifies it; names do not enter, so equal rows of two tables train once."""
+
+    recipe: Recipe
+    preset: Preset
+    attention_at: tuple[int, ...] = ()  # feature-map sizes with a SelfAttention block, in G and in D
+    residual_at: tuple[int, ...] = ()  # feature-map sizes with a ResidualControl block, in G and in D
+    seed: int = 0  # the training seed
+    num_classes: int | None = None  # from the data; None until they are known
+    data_fingerprint: str | None = None  # SHA-256 of the training array; None until it is known
+
+    def __post_init__(self):
+        sizes = feature_map_sizes(self.preset.resolution)
+        for name in ("attention_at", "residual_at"):
+            chosen = tuple(max(sizes) if s == LARGEST else s for s in getattr(self, name))
+            object.__setattr__(self, name, chosen)
+            for size in chosen:
+                if size not in sizes:
+                    raise SizeNotAvailable(
+                        f"{name} names the feature-map size {size}, which G and D do not both have at {self.preset.resolution} px:"
+                        f" choose from {', '.join(map(str, sizes))}."
+                    )
+        both = set(self.attention_at) & set(self.residual_at)
+        _require(not both, "residual_at", self.residual_at, "apart from attention_at: one block a feature-map size")
+        _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+
+    @property
+    def lr_g(self) -> float:
+        return self.recipe.lr_g * self.preset.learning_rate_scale
+
+    @property
+    def lr_d(self) -> float:
+        return self.recipe.lr_d * self.preset.learning_rate_scale
+
+    @property
+    def identity(self) -> dict:
+        """What decides the run's numbers, as plain JSON data: everything but names and how many seeds the study takes."""
+        data = json.loads(json.dumps(dataclasses.asdict(self)))
+        del data["recipe"]["name"], data["preset"]["name"], data["preset"]["seeds"]
+        return data
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
+
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with the preset's batch-norm momentum put in, as the networks are built."""
+        if self.preset.bn_momentum is None:
+            return self.recipe
+        return dataclasses.replace(self.recipe, bn_momentum=self.preset.bn_momentum, last_bn_momentum=self.preset.bn_momentum)
+
+
+def difference(stored: dict, wanted: dict, prefix: str = "") -> list[str]:
+    """Name the fields in which two `Config.identity` dictionaries differ, each with both values."""
+    out = []
+    for name in sorted(stored.keys() | wanted.keys()):
+        a, b = stored.get(name), wanted.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            out += difference(a, b, f"{prefix}{name}.")
+        elif a != b:
+            out.append(f"{prefix}{name} was {a!r} and is now {b!r}")
+    return out
+
+
+PRESETS = {
+    p.name: p
+    for p in (
+        # a few steps of everything, to see that a machine can run the study: its scores mean nothing
+        Preset(
+            name="rehearsal", dataset="symmetric_shapes", resolution=32, channels=8, batch_size=8, steps=4, score_every=2,
+            samples=100, references=200, extractor="efficientnet_lite0", log_every=1, learning_rate_scale=4.0, bn_momentum=0.1,
+        ),
+        Preset(
+            name="smoke", dataset="symmetric_shapes", resolution=32, channels=16, batch_size=16, steps=600, score_every=200,
+            samples=500, references=5000, extractor="efficientnet_lite0", log_every=20, learning_rate_scale=4.0, bn_momentum=0.1,
+        ),
+        Preset(
+            name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=1000,
+            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=2.0, bn_momentum=0.1,
+        ),
+        # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)
+        Preset(
+            name="cifar10", dataset="cifar10", resolution=32, channels=64, batch_size=64, steps=100_000, score_every=5_000,
+            samples=50_000, references=50_000, extractor="inception", log_every=100, seeds=5,
+        ),
+        Preset(
+            name="tiny-imagenet", dataset="tiny-imagenet", resolution=64, channels=64, batch_size=256, steps=100_000,
+            score_every=5_000, samples=50_000, references=50_000, extractor="inception", log_every=100, seeds=3,
+        ),
+        # the paper's: 128 px, one million steps, global batch 4 x 64
+        Preset(
+            name="imagenet", dataset="imagenet", resolution=128, channels=64, batch_size=256, steps=1_000_000,
+            score_every=10_000, samples=50_000, references=50_000, extractor="inception", log_every=100, seeds=3,
+        ),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    return PRESETS[choose("preset", name, PRESETS)]

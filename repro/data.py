@@ -1,0 +1,232 @@
+"""Data sets as one memory-mapped uint8 array with labels, and the seeded batches that training draws from.
+
+Any image data set comes in through Hugging Face `datasets` (a hub name, a folder of class folders, Parquet files), is
+centre-cropped, resized once and cached. `symmetric_shapes` is drawn by this project and needs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import Config, Preset, ReproError, choose
+from .rng import stream
+
+log = logging.getLogger(__name__)
+
+HUB = {  # data set name in a preset -> its name on the Hugging Face hub
+    "cifar10": "uoft-cs/cifar10",
+    "tiny-imagenet": "zh-plus/tiny-imagenet",
+    "imagenet": "ILSVRC/imagenet-1k",
+}
+DATASETS = ("symmetric_shapes", *HUB)
+SHAPES_COUNT = 10_000  # training images of symmetric_shapes
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A training split: images uint8 (N, R, R, 3), labels int64 (N,), class names, and the SHA-256 of images and labels."""
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+def cache_folder() -> Path:
+    """Where prepared data and reference statistics are kept: $REPRO_CACHE, or the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("REPRO_CACHE") or user_cache_path("sagan-repro"))
+
+
+class Batches:
+    """An endless, shuffled pass over the data; `batch(i)` depends on the seed and on i only, so it resumes anywhere."""
+
+    def __init__(self, data: ImageData, batch_size: int, seed: int, flip: bool):
+        if len(data.images) < batch_size:
+            raise ReproError(f"The data hold {len(data.images)} images, fewer than one batch of {batch_size}: use more images.")
+        self.data, self.size, self.seed, self.flip = data, batch_size, seed, flip
+        self.per_epoch = len(data.images) // batch_size
+        self._epoch, self._order = None, None
+
+    def batch(self, i: int) -> tuple[Tensor, Tensor]:
+        """Real images (B, 3, R, R) uint8 in channels-last memory, and labels (B,)."""
+        epoch, position = divmod(i, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, stream(self.seed, "epoch", epoch).permutation(len(self.data.images))
+        chosen = np.sort(self._order[position * self.size : (position + 1) * self.size])  # sorted: quicker from a memory map
+        images = torch.from_numpy(self.data.images[chosen]).permute(0, 3, 1, 2)
+        if self.flip:
+            flipped = torch.from_numpy(stream(self.seed, "flip", i).random(len(images)) < 0.5)
+            images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+        return images, torch.from_numpy(self.data.labels[chosen])
+
+
+def load(preset: Preset, path: str | Path | None = None) -> ImageData:
+    """The training split of the preset's data set at its resolution, from the cache when it was prepared before.
+
+    Args: path, a folder of Parquet files or of class folders, one Parquet file, or a hub name; None: the embedded set or
+    the data set's place on the hub.
+    Raises ReproError when there is nothing to read, a file is not an image (named), or there is only one class.
+    """
+    name = choose("data set", preset.dataset, DATASETS)
+    if path is None and name == "symmetric_shapes":
+        source = f"seed 0, {SHAPES_COUNT} images, {_code_hash()}"
+    else:
+        source = _source_id(path if path is not None else HUB[name])
+    wanted = hashlib.sha256(f"{source}|{preset.resolution}|1".encode()).hexdigest()[:16]
+    folder = cache_folder() / "data" / f"{name}-{preset.resolution}-{wanted}"
+    try:
+        return _read_cache(name, folder)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        log.warning("The prepared data in %s are damaged (%s): preparing them again.", folder.name, error)
+        shutil.rmtree(folder, ignore_errors=True)
+    if path is None and name == "symmetric_shapes":
+        from .shapes import CLASS_NAMES, symmetric_shapes
+
+        images, labels = symmetric_shapes(SHAPES_COUNT, preset.resolution)
+        class_names = list(CLASS_NAMES)
+    else:
+        images, labels, class_names = _prepare(path if path is not None else HUB[name], preset.resolution)
+    _write_cache(folder, images, labels, class_names)
+    return _read_cache(name, folder)
+
+
+def _code_hash() -> str:
+    from . import shapes
+
+    return hashlib.sha256(Path(shapes.__file__).read_bytes()).hexdigest()[:16]
+
+
+def _source_id(source: str | Path) -> str:
+    """What names the source's content without reading it all: hub name, or each file's relative path, size and time."""
+    root = Path(source)
+    if not root.exists():
+        return f"hub {source}"
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    return repr([(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
+
+
+def _open_source(source: str | Path):
+    """A streaming `datasets` data set of the training split, images not yet decoded."""
+    import datasets
+
+    root = Path(source)
+    if not root.exists():
+        if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
+            raise ReproError(f"There is no folder or file {str(source)!r}: give --data a folder of images, of Parquet files, or a hub name.")
+        try:
+            return datasets.load_dataset(str(source), split="train", streaming=True)
+        except Exception as error:
+            raise ReproError(
+                f"The data set {source} could not be fetched from the Hugging Face hub ({type(error).__name__}):"
+                " give --data a local folder of images or Parquet files instead."
+            ) from error
+    parquet = [root] if root.is_file() else sorted(root.glob("*.parquet"))
+    if parquet:
+        files = [str(p) for p in parquet if root.is_file() or p.name.startswith("train")]
+        if not files:
+            raise ReproError(f"The folder {root} has Parquet files but none named train*.parquet: name the training split so.")
+        return datasets.load_dataset("parquet", data_files={"train": files}, split="train", streaming=True)
+    root = root / "train" if (root / "train").is_dir() else root
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    for file in (p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")):
+        if file.suffix.lower() not in IMAGE_SUFFIXES:
+            raise ReproError(f"{file} is not an image file: remove it from the class folders.")
+    if not any(p.is_file() for folder in folders for p in folder.rglob("*")):
+        raise ReproError(f"The folder {root} holds no images: give --data a folder of class folders or of Parquet files.")
+    return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", streaming=True, drop_labels=False)
+
+
+def _prepare(source: str | Path, resolution: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    import datasets
+
+    opened = _open_source(source)
+    features = opened.features or {}
+    images_in = [n for n, f in features.items() if isinstance(f, datasets.Image)]
+    labels_in = [n for n, f in features.items() if isinstance(f, datasets.ClassLabel)] or [n for n in features if n == "label"]
+    if not images_in or not labels_in:
+        raise ReproError(f"{source} has no image column and label column: its columns are {', '.join(features) or 'unknown'}.")
+    image_column, label_column = images_in[0], labels_in[0]
+    opened = opened.cast_column(image_column, datasets.Image(decode=False))
+    images, labels = [], []
+    for i, row in enumerate(opened):
+        images.append(_decode(row[image_column], f"image {i} of {source}", resolution))
+        labels.append(row[label_column])
+    labels = np.asarray(labels, dtype=np.int64)
+    names = getattr(features[label_column], "names", None) or [str(k) for k in range(int(labels.max(initial=0)) + 1)]
+    if len(np.unique(labels)) < 2:
+        raise ReproError(f"{source} holds one class only ({names[0]}): class-conditional training needs at least two.")
+    return np.stack(images), labels, list(names)
+
+
+def _decode(cell: dict, where: str, resolution: int) -> np.ndarray:
+    """Bytes or a path to uint8 (R, R, 3): RGB, centre-cropped to a square, resized by Pillow's antialiased bicubic."""
+    from PIL import Image
+
+    where = cell.get("path") or where
+    try:
+        with Image.open(io.BytesIO(cell["bytes"]) if cell.get("bytes") else cell["path"]) as image:
+            image = image.convert("RGB")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ReproError(f"{where} is not an image that can be read ({error}): replace or remove it.") from error
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
+    if side != resolution:
+        image = image.resize((resolution, resolution), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def _write_cache(folder: Path, images: np.ndarray, labels: np.ndarray, class_names: list[str]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fingerprint = hashlib.sha256(np.ascontiguousarray(images))
+    fingerprint.update(np.ascontiguousarray(labels))
+    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        np.save(part / "images.npy", images)
+        np.save(part / "labels.npy", labels)
+        (part / "meta.json").write_text(json.dumps({"class_names": class_names, "fingerprint": fingerprint.hexdigest()}))
+        part.rename(folder)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.exists():  # else another process was quicker, with the same bytes
+            raise
+
+
+def _read_cache(name: str, folder: Path) -> ImageData:
+    """Raises FileNotFoundError when there is no such cache entry, ValueError when it is damaged."""
+    meta = json.loads((folder / "meta.json").read_text())
+    return ImageData(
+        name=name,
+        images=np.load(folder / "images.npy", mmap_mode="r"),
+        labels=np.load(folder / "labels.npy"),
+        class_names=tuple(meta["class_names"]),
+        fingerprint=meta["fingerprint"],
+    )
+
+
+def with_data(config: Config, data: ImageData) -> Config:
+    """The configuration with the number of classes and the fingerprint of these data."""
+    return dataclasses.replace(config, num_classes=data.num_classes, data_fingerprint=data.fingerprint)

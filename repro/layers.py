@@ -1,0 +1,143 @@
+"""The building blocks: spectral norm, conditional batch norm, self-attention and its residual control."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .config import Recipe
+
+
+class SpectralNorm(nn.Module):
+    """Divide a weight by its largest singular value, estimated by power iteration (Miyato et al. 2018, arXiv 1802.05957).
+
+    A parametrisation: while the module is in training mode each evaluation runs `iterations` power iterations first, from
+    the vector `u` kept between updates. Inside `parametrize.cached()` a weight is evaluated once, however often it is used.
+    """
+
+    def __init__(self, weight: Tensor, eps: float, iterations: int):
+        super().__init__()
+        self.eps, self.iterations = eps, iterations
+        matrix = weight.detach().flatten(1)
+        self.register_buffer("u", F.normalize(matrix.new_ones(matrix.shape[0]), dim=0, eps=eps))
+        self.register_buffer("v", F.normalize(matrix.T @ self.u, dim=0, eps=eps))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)  # (out, in * k * k)
+            if self.training:
+                with torch.no_grad():
+                    for _ in range(self.iterations):
+                        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=self.eps))
+                        self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=self.eps))
+            # clones: the next power iteration may come before this graph's backward
+            sigma = self.u.clone() @ (matrix @ self.v.clone())
+            return weight / sigma
+
+
+def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module:
+    """Register `SpectralNorm` on `module.weight` when `enabled`."""
+    if enabled:
+        parametrize.register_parametrization(
+            module, "weight", SpectralNorm(module.weight, recipe.sn_eps, recipe.sn_iterations), unsafe=True
+        )
+    return module
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose gain and bias are looked up by class (de Vries et al. 2017); they start at 1 and 0."""
+
+    def __init__(self, channels: int, num_classes: int, recipe: Recipe, sn: bool):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, eps=recipe.bn_eps, momentum=recipe.bn_momentum, affine=False)
+        sn = sn and recipe.sn_cbn
+        self.gain = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
+        self.bias = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """x: (B, C, H, W); labels: (B,) int64. Returns (B, C, H, W)."""
+        gain = self.gain(labels)[:, :, None, None].to(x.dtype)  # (B, C, 1, 1)
+        bias = self.bias(labels)[:, :, None, None].to(x.dtype)
+        return torch.addcmul(bias, self.norm(x), gain)
+
+
+class SelfAttention(nn.Module):
+    """The paper's block (section 3): y = gamma * o + x, where o attends from every position to every key position.
+
+    Query, key and value are 1x1 convolutions (the paper's f, g and h), and a last 1x1 convolution maps the attended values
+    back to C channels. The released code pools keys and values 2x2, has values of C/2 channels, and neither biases nor a
+    1/sqrt(d) scale; each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the identity.
+    """
+
+    def __init__(self, channels: int, recipe: Recipe, sn: bool):
+        super().__init__()
+        self.pool = recipe.attention_pool
+        keys, values = channels // recipe.key_divisor, channels // recipe.value_divisor
+        self.scale = keys**-0.5 if recipe.attention_scale else 1.0
+
+        def conv1x1(c_in: int, c_out: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(c_in, c_out, 1, bias=recipe.attention_bias), recipe, sn)
+
+        self.query = conv1x1(channels, keys)
+        self.key = conv1x1(channels, keys)
+        self.value = conv1x1(channels, values)
+        self.output = conv1x1(values, channels)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def _keys(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 2) if self.pool else x
+
+    def attention_map(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W). Returns (B, H*W, K): for each query position the weights over the K keys, summing to 1.
+
+        K is H*W, or a quarter of it where keys are pooled.
+        """
+        query = self.query(x).flatten(2).transpose(1, 2)  # (B, HW, C/8)
+        key = self._keys(self.key(x)).flatten(2)  # (B, C/8, K)
+        return torch.softmax(query @ key * self.scale, dim=-1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W). Returns (B, C, H, W)."""
+        attention = self.attention_map(x)
+        value = self._keys(self.value(x)).flatten(2).transpose(1, 2)  # (B, K, C/2)
+        attended = (attention @ value).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C/2, H, W)
+        return x + self.gamma.to(x.dtype) * self.output(attended)
+
+
+def residual_widths(channels: int, target: int) -> tuple[int, int]:
+    """Widths (a, b) of a C -> a -> b -> C bottleneck (1x1, 3x3, 1x1) with `target` weights within 2 %.
+
+    b - a is as small as that allows, up to 4; the nearest pair where none is within 2 % (few channels).
+    """
+
+    def miss(pair: tuple[int, int]) -> float:
+        a, b = pair
+        return abs(channels * a + 9 * a * b + channels * b - target) / target
+
+    nearest = [min(((a, a + d) for a in range(1, channels + 1)), key=miss) for d in range(5)]
+    return next((pair for pair in nearest if miss(pair) <= 0.02), min(nearest, key=miss))
+
+
+class ResidualControl(nn.Module):
+    """A convolutional block with the attention block's number of parameters (Table 1's "residual" rows).
+
+    The paper does not give its shape. Ours is matched in all but the operation: no biases, spectral norm alike, and the
+    same gate `gamma` from 0, so that a fresh block is the identity: y = x + gamma * conv1x1(relu(conv3x3(relu(conv1x1(x))))).
+    """
+
+    def __init__(self, channels: int, recipe: Recipe, sn: bool):
+        super().__init__()
+        target = 2 * channels * (channels // recipe.key_divisor) + 2 * channels * (channels // recipe.value_divisor)
+        a, b = residual_widths(channels, target)
+
+        def conv(c_in: int, c_out: int, kernel: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), recipe, sn)
+
+        self.layers = nn.Sequential(conv(channels, a, 1), nn.ReLU(), conv(a, b, 3), nn.ReLU(), conv(b, channels, 1))
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W). Returns (B, C, H, W)."""
+        return x + self.gamma.to(x.dtype) * self.layers(x)

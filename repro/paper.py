@@ -1,0 +1,247 @@
+"""What the paper reports and what it changes from row to row: data, nothing else. No published number stands anywhere else.
+
+Paper: Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", arXiv 1805.08318.
+Published scores are for ImageNet at 128x128, one million iterations, with Inception.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .config import LARGEST
+
+SETTING = "ImageNet 128, Inception"  # heads the column of published numbers
+
+READ, SECOND_HAND, OFF_A_PLOT, UNVERIFIED = "read in the source", "second-hand", "read off a plot", "not verified"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published score with where it stands and how sure it is."""
+
+    value: float
+    source: str
+    certainty: str = READ
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: its name, its published scores by metric, and what it changes in the recipe."""
+
+    name: str
+    label: str
+    published: dict[str, Published] = field(default_factory=dict)
+    attention_at: tuple = ()
+    residual_at: tuple = ()
+    changes: dict = field(default_factory=dict)  # fields of config.Recipe
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    title: str
+    notebook: str
+    rows: tuple[Row, ...]
+    reference: str  # the row that differences are taken to
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`better` is claimed to score better than `worse`: means over the rows that exist, paired by seed.
+
+    measure: "final", the last score; "decline", how much worse the last FID is than the best, relative to the best.
+    """
+
+    better: tuple[str, ...]
+    worse: tuple[str, ...]
+    metric: str = "fid"
+    measure: str = "final"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A directional statement of the paper. It is supported when each of its comparisons is."""
+
+    name: str
+    statement: str
+    comparisons: tuple[Comparison, ...] = ()
+    # where the claim's feature maps do not exist: the maps of the same size relative to the image, by resolution
+    analogue: dict[int, tuple[Comparison, ...]] = field(default_factory=dict)
+    untested: str = ""  # why, when nothing here measures it yet
+
+
+def _table1(label: str, fid: float, score: float, **where) -> dict:
+    source = "paper, Table 1"
+    return dict(label=label, published={"fid": Published(fid, source), "is": Published(score, source)}, **where)
+
+
+NONE = Row("none", **_table1("no block", 22.96, 42.87))
+
+TABLE1 = Table(
+    "table1",
+    "Table 1: self-attention against residual blocks, by feature-map size",
+    "table1_self_attention",
+    (
+        NONE,
+        Row("attention_8", **_table1("attention at 8", 22.98, 43.15, attention_at=(8,))),
+        Row("attention_16", **_table1("attention at 16", 22.14, 45.94, attention_at=(16,))),
+        Row("attention_32", **_table1("attention at 32", 18.28, 51.43, attention_at=(32,))),
+        Row("attention_64", **_table1("attention at 64", 18.65, 52.52, attention_at=(64,))),
+        Row("residual_8", **_table1("residual at 8", 42.13, 23.17, residual_at=(8,))),
+        Row("residual_16", **_table1("residual at 16", 22.40, 44.49, residual_at=(16,))),
+        Row("residual_32", **_table1("residual at 32", 27.33, 38.50, residual_at=(32,))),
+        Row("residual_64", **_table1("residual at 64", 28.82, 38.96, residual_at=(64,))),
+    ),
+    reference="none",
+)
+
+# Miyato and Koyama train with five D updates, SN in D only and Adam at 2e-4 for both networks
+_PROJECTION = dict(sn_generator=False, d_steps=5, lr_g=2e-4, lr_d=2e-4, beta2=0.9)
+
+TABLE2 = Table(
+    "table2",
+    "Table 2: SAGAN against SNGAN-projection and AC-GAN",
+    "table2_state_of_the_art",
+    (
+        Row(
+            "sagan",
+            "SAGAN",
+            {
+                "fid": Published(18.65, "paper, Table 2"),
+                "is": Published(52.52, "paper, Table 2"),
+                "intra_fid": Published(83.7, "paper, Table 2", SECOND_HAND),
+            },
+            attention_at=(LARGEST,),
+            note="attention at the largest feature map that both networks have, as the paper's headline row (64 at 128 px)",
+        ),
+        Row(
+            "sngan_projection",
+            "SNGAN-projection",
+            {
+                "fid": Published(27.62, "paper, Table 2"),
+                "is": Published(36.8, "SNGAN-projection's own README, 850k iterations"),
+                "intra_fid": Published(92.4, "SNGAN-projection's own README, 850k iterations"),
+            },
+            changes=_PROJECTION,
+            note="spectral norm in D only, five D updates a step, equal learning rates of 2e-4",
+        ),
+        Row(
+            "acgan",
+            "AC-GAN",
+            {
+                "is": Published(28.5, "paper, Table 2", UNVERIFIED),
+                "intra_fid": Published(260.0, "paper, Table 2", UNVERIFIED),
+            },
+            changes=dict(_PROJECTION, conditioning="auxiliary_classifier"),
+            note="as SNGAN-projection, with an auxiliary classifier instead of the projection",
+        ),
+    ),
+    reference="sagan",
+)
+
+# The paper gives no learning rates for the two settings without TTUR. Our choice: 2e-4 for both networks, the geometric
+# mean of TTUR's two, and Miyato and Koyama's.
+_EQUAL_RATES = dict(lr_g=2e-4, lr_d=2e-4)
+
+FIGURE3 = Table(
+    "figure3",
+    "Figure 3: what stabilises training",
+    "figure3_stabilization",
+    (
+        Row(
+            "sn_d",
+            "SN on D",
+            changes=dict(_EQUAL_RATES, sn_generator=False),
+            note="equal learning rates of 2e-4: our choice, the paper gives none",
+        ),
+        Row(
+            "sn_g_d",
+            "SN on G and D",
+            changes=_EQUAL_RATES,
+            note="equal learning rates of 2e-4: our choice, the paper gives none",
+        ),
+        Row(
+            "sn_g_d_ttur",
+            "SN on G and D + TTUR",
+            {
+                "fid": Published(23, "paper, Figure 3 at 1M", OFF_A_PLOT),
+                "is": Published(43, "paper, Figure 3 at 1M", OFF_A_PLOT),
+            },
+            note="the same run as Table 1's row without a block",
+        ),
+    ),
+    reference="sn_g_d_ttur",
+)
+
+TABLES = {table.name: table for table in (TABLE1, TABLE2, FIGURE3)}
+
+SIZES = (8, 16, 32, 64)
+
+
+def _attention(*sizes: int) -> tuple[str, ...]:
+    return tuple(f"attention_{size}" for size in sizes)
+
+
+CLAIMS = (
+    Claim(
+        "C1",
+        "Spectral norm in G stabilises 1:1 training that collapses without it.",
+        (Comparison(("sn_g_d",), ("sn_d",)),),
+    ),
+    Claim(
+        "C2",
+        "TTUR removes the later decline: the final quality is not significantly worse than the best so far.",
+        (Comparison(("sn_g_d_ttur",), ("sn_g_d",), measure="decline"),),
+    ),
+    Claim(
+        "C3",
+        "Attention at middle-to-high feature maps (32, 64) beats low ones (8, 16).",
+        (Comparison(_attention(32, 64), _attention(8, 16)),),
+        analogue={64: (Comparison(_attention(16, 32), _attention(8)),)},
+    ),
+    Claim(
+        "C4",
+        "Attention at 32 or 64 beats no attention.",
+        (Comparison(_attention(32, 64), ("none",)),),
+        analogue={
+            32: (Comparison(_attention(8, 16), ("none",)),),
+            64: (Comparison(_attention(16, 32), ("none",)),),
+        },
+    ),
+    Claim(
+        "C5",
+        "A residual block of equal parameters at the same place is worse than attention.",
+        tuple(Comparison((f"attention_{size}",), (f"residual_{size}",)) for size in SIZES),
+    ),
+    Claim(
+        "C6",
+        "SAGAN beats SNGAN-projection and AC-GAN on IS, FID and intra FID.",
+        tuple(
+            Comparison(("sagan",), (other,), metric) for other in ("sngan_projection", "acgan") for metric in ("fid", "is")
+        ),
+    ),
+    Claim(
+        "C7",
+        "Attention maps attend along colour and texture and to distant parts, not only to near neighbours.",
+        untested="needs the attention-map notebook, which this version does not have",
+    ),
+    Claim(
+        "C8",
+        "Attention helps classes with structure (goldfish, saint bernard), not texture classes (stone wall, valley, coral fungus).",
+        untested="needs per-class scores on ImageNet, which this version does not compute",
+    ),
+)
+
+
+def figure3_curves():
+    """The six curves of the paper's Figure 3, digitised: a frame of setting, metric, iteration_k (thousands) and value.
+
+    One pixel of the published figure is about 2.5 FID (0.3 IS in its last panels): a shape to lay under ours, not a target.
+    """
+    import pandas as pd
+
+    names = {"sn_on_d": "sn_d", "sn_on_g_and_d": "sn_g_d", "sn_on_g_and_d_ttur": "sn_g_d_ttur"}
+    curves = pd.read_csv(Path(__file__).with_name("figure3_digitized.csv"))
+    return curves.assign(setting=curves["setting"].map(names))

@@ -1,0 +1,151 @@
+"""Figures: scores by row, curves, Figure 3 over the paper's, sample sheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from . import paper, report
+from .study import Study, run_name
+
+sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """A PNG without the writing program's version in it, so that equal figures are equal files."""
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+
+
+def _finished(figure: Figure) -> Figure:
+    """Laid out, and closed for pyplot: a notebook shows it once, as the value of its cell."""
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
+
+
+def _labelled(table: paper.Table, frame: pd.DataFrame) -> pd.DataFrame:
+    labels = {row.name: row.label for row in table.rows}
+    return frame.assign(row=frame["row"].map(labels))
+
+
+def _shown_metrics(tidy: pd.DataFrame) -> list[str]:
+    return [m for m in ("fid", "is", "consistency") if m in set(tidy["metric"])]
+
+
+def _axis_label(metric: str, study: Study) -> str:
+    better = "higher" if report.METRICS[metric][1] else "lower"
+    return f"{report.heading(metric, study.preset)}, {better} is better"
+
+
+def _palette(table: paper.Table) -> dict[str, tuple]:
+    return dict(zip([row.label for row in table.rows], sns.color_palette("colorblind", len(table.rows)), strict=True))
+
+
+def _empty(message: str) -> Figure:
+    figure, axis = plt.subplots(figsize=(6, 1.5))
+    axis.text(0.5, 0.5, message, ha="center", va="center")
+    axis.axis("off")
+    return _finished(figure)
+
+
+def final_scores(study: Study, table: paper.Table) -> Figure:
+    """Final scores by row: the mean over seeds as a bar, every seed as a point."""
+    tidy = report.scores(study, table)
+    final = _labelled(table, tidy[tidy["final"]])
+    if final.empty:
+        return _empty("no scored runs")
+    metrics = _shown_metrics(final)
+    order = [row.label for row in table.rows if row.label in set(final["row"])]
+    figure, axes = plt.subplots(1, len(metrics), figsize=(4.4 * len(metrics), 0.9 + 0.42 * len(order)), squeeze=False, sharey=True)
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        chosen = final[final["metric"] == metric]
+        sns.barplot(chosen, x="value", y="row", order=order, hue="row", palette=_palette(table), errorbar=None, ax=axis, alpha=0.75)
+        sns.stripplot(chosen, x="value", y="row", order=order, color="black", size=4, jitter=False, ax=axis)
+        axis.set(xlabel=_axis_label(metric, study), ylabel="")
+    figure.suptitle(f"{table.title}\n{study.preset.name}: {report.definition(study)}", fontsize=11)
+    return _finished(figure)
+
+
+def score_curves(study: Study, table: paper.Table) -> Figure:
+    """Scores over training steps, a line a seed and row."""
+    tidy = _labelled(table, report.scores(study, table))
+    if tidy.empty:
+        return _empty("no scored runs")
+    metrics = _shown_metrics(tidy)
+    figure, axes = plt.subplots(1, len(metrics), figsize=(4.4 * len(metrics), 3.4), squeeze=False)
+    for i, (axis, metric) in enumerate(zip(axes[0], metrics, strict=True)):
+        chosen = tidy[tidy["metric"] == metric]
+        sns.lineplot(chosen, x="step", y="value", hue="row", units="seed", estimator=None, marker="o", palette=_palette(table),
+                     hue_order=[r.label for r in table.rows if r.label in set(tidy["row"])], ax=axis, legend=i == len(metrics) - 1)
+        axis.set(xlabel="generator updates", ylabel=_axis_label(metric, study), xlim=(0, None))
+    sns.move_legend(axes[0][-1], "center left", bbox_to_anchor=(1.02, 0.5), title="", frameon=False)
+    return _finished(figure)
+
+
+def training_curves(study: Study, table: paper.Table) -> Figure:
+    """Hinge losses of both networks and, where a block is gated, gamma over training (each line one run, lightly smoothed)."""
+    frame = report.history(study, table)
+    if frame.empty:
+        return _empty("no runs")
+    frame = _labelled(table, frame)
+    gamma = [c for c in frame if c.startswith("gamma")]
+    panels = [("loss_d", "loss of D"), ("loss_g", "loss of G")] + ([("gamma", "gamma (G solid, D dashed)")] if gamma else [])
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.4), squeeze=False)
+    palette = _palette(table)
+    for axis, (name, label) in zip(axes[0], panels, strict=True):
+        for (row, _), run in frame.groupby(["row", "seed"], sort=False):
+            if name == "gamma":
+                for column in (c for c in gamma if run[c].notna().any()):
+                    axis.plot(run["step"], run[column], color=palette[row], linestyle="-" if " G " in column else "--")
+            else:
+                axis.plot(run["step"], run[name].rolling(3, min_periods=1).mean(), color=palette[row])
+        axis.set(xlabel="generator updates", ylabel=label)
+    present = [row.label for row in table.rows if row.label in set(frame["row"])]
+    lines = [plt.Line2D([], [], color=palette[label]) for label in present]
+    axes[0][-1].legend(lines, present, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    return _finished(figure)
+
+
+def figure3(study: Study) -> Figure:
+    """Our curves below the paper's digitised ones, each on its own axes: the scores are not the same metric."""
+    table = paper.FIGURE3
+    published = paper.figure3_curves()
+    ours = report.scores(study, table)
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6.6))
+    palette = _palette(table)
+    for column, metric in enumerate(("fid", "is")):
+        for row in table.rows:
+            theirs = published[(published["setting"] == row.name) & (published["metric"] == metric)]
+            axes[0, column].plot(theirs["iteration_k"], theirs["value"], color=palette[row.label], label=row.label)
+            mine = ours[(ours["row"] == row.name) & (ours["metric"] == metric)]
+            for _, run in mine.groupby("seed"):
+                axes[1, column].plot(run["step"], run["value"], color=palette[row.label], marker="o", label=row.label)
+        ours_label = report.heading(metric, study.preset)
+        axes[0, column].set(xlabel="iterations (thousands)", ylabel=f"{report.METRICS[metric][0]} (Inception)", title=f"paper: {paper.SETTING} (digitised)")
+        axes[1, column].set(xlabel="generator updates", ylabel=ours_label, title=f"ours: {study.preset.name}", xlim=(0, None))
+    axes[0, 0].legend(frameon=True)
+    return _finished(figure)
+
+
+def samples(study: Study, table: paper.Table, seed: int = 0) -> Figure:
+    """The sample sheet of each row (a column a class), the real images first."""
+    sheets = [("real images", study.folder / "real.png")]
+    for row in table.rows:
+        if report.unavailable(row, study.preset) is None:
+            sheets.append((row.label, study.run(run_name(row, study.preset), seed).samples_path))
+    sheets = [(label, path) for label, path in sheets if path.exists()]
+    if not sheets:
+        return _empty("no samples")
+    columns = min(3, len(sheets))
+    lines = -(-len(sheets) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(4.6 * columns, 4.0 * lines), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (label, path) in zip(axes.flat, sheets, strict=False):
+        axis.imshow(plt.imread(path), interpolation="nearest")
+        axis.set_title(label, fontsize=11)
+    return _finished(figure)

@@ -1,0 +1,392 @@
+"""From run folders to frames, tables, verdicts and files. No torch here: a reader with committed runs waits for nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import paper, runs
+from .config import Preset, ReproError, SizeNotAvailable
+from .study import Study, configure, rows, run_name
+
+# name -> (heading, whether a larger value is better, digits shown)
+METRICS = {
+    "fid": ("FID", False, 1),
+    "is": ("IS", True, 2),
+    "consistency": ("consistency", True, 3),
+    "diversity": ("diversity", True, 2),
+}
+EXTRACTOR_LABELS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
+SHORT_LABELS = {"efficientnet_lite0": "Lite0", "inception": "Inception"}
+CONFIDENCE = 0.95
+
+
+def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
+    """The run records of a table by (row, seed); rows that do not exist at the resolution or have not run are left out.
+
+    Raises ReproError when two of them were scored by different definitions: such scores never share a column.
+    """
+    out = {}
+    for row in table.rows:
+        try:
+            name = run_name(row, study.preset)
+        except SizeNotAvailable:
+            continue
+        for seed in range(study.seeds):
+            record = study.run(name, seed).read()
+            if record is not None and record.get("final"):
+                out[row.name, seed] = record
+    definitions = {repr(sorted(r["definition"].items())) for r in out.values()}
+    if len(definitions) > 1:
+        raise ReproError(f"The runs of {table.name} were scored in different ways ({' / '.join(definitions)}): score them alike.")
+    return out
+
+
+def heading(metric: str, preset: Preset) -> str:
+    """The metric's name with the extractor it rests on, as shown over every column and axis."""
+    name = METRICS[metric][0]
+    return f"{name} ({SHORT_LABELS[preset.extractor]})" if metric in ("fid", "is") else name
+
+
+def definition(study: Study) -> str:
+    """How our scores are measured, in words: extractor, images, reference."""
+    for table in paper.TABLES.values():
+        for record in records(study, table).values():
+            d = record["definition"]
+            name = f"{EXTRACTOR_LABELS[d['extractor']]} features"
+            name += " (\"Lite0\")" if d["extractor"] == "efficientnet_lite0" else ""
+            return f"{name}, {d['samples']:,} samples against {d['references']:,} training images"
+    return "no scored runs"
+
+
+def unavailable(row: paper.Row, preset: Preset) -> str | None:
+    """Why the row has no runs at this preset, or None when it can have."""
+    try:
+        configure(row, preset)
+    except SizeNotAvailable:
+        return f"n/a at {preset.resolution} px"
+    return None
+
+
+def scores(study: Study, table: paper.Table) -> pd.DataFrame:
+    """Tidy scores, a line per row, seed, scored step and metric: row, seed, step, metric, value, kind ("final", "best", "")."""
+    lines = []
+    for (row, seed), record in records(study, table).items():
+        for score in record["scores"]:
+            marks = [k for k in ("final", "best") if record[k]["step"] == score["step"]]
+            for metric in METRICS.keys() & score.keys():
+                lines.append({"row": row, "seed": seed, "step": score["step"], "metric": metric, "value": score[metric],
+                              "final": "final" in marks, "best": "best" in marks})
+    frame = pd.DataFrame(lines, columns=["row", "seed", "step", "metric", "value", "final", "best"])
+    return frame.astype({"final": bool, "best": bool})
+
+
+def history(study: Study, table: paper.Table) -> pd.DataFrame:
+    """Losses, logits and gammas as logged: a line per row, seed and step; gammas in columns such as "gamma G 16x16"."""
+    lines = []
+    for (row, seed), record in records(study, table).items():
+        for entry in record["history"]:
+            line = {"row": row, "seed": seed} | {k: v for k, v in entry.items() if not k.startswith("gamma")}
+            line |= {f"gamma {n.upper()} {stage}": v for n in "gd" for stage, v in entry[f"gamma_{n}"].items()}
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def summary(study: Study, table: paper.Table) -> pd.DataFrame:
+    """The table in numbers: a line per row, with the paper's scores, ours (mean, spread and number of seeds), and differences.
+
+    `<metric>_difference` is the mean over seeds of the paired difference to the reference row; `<metric>_sd` the standard
+    deviation over training seeds (missing for one seed).
+    """
+    tidy = scores(study, table)
+    found = records(study, table)
+    lines = []
+    for row in table.rows:
+        line = {"row": row.name, "label": row.label}
+        for metric in ("fid", "is", "intra_fid"):
+            published = row.published.get(metric)
+            line[f"paper_{metric}"] = published.value if published else math.nan
+            line[f"paper_{metric}_certainty"] = published.certainty if published else ""
+        of_row = [record for (name, _), record in found.items() if name == row.name]
+        line["status"] = unavailable(row, study.preset) or _status(of_row)
+        line["seeds"] = len(of_row)
+        for metric in METRICS:
+            final = _final(tidy, row.name, metric)
+            if final.empty:
+                continue
+            reference = _final(tidy, table.reference, metric)
+            line[f"{metric}_mean"], line[f"{metric}_sd"] = final.mean(), final.std()
+            line[f"{metric}_difference"] = (final - reference).mean()
+        best = tidy[(tidy["row"] == row.name) & (tidy["metric"] == "fid") & tidy["best"]]
+        line["fid_best_mean"] = best["value"].mean()
+        line["g_parameters"], line["d_parameters"] = (
+            (of_row[0]["parameters"][n] for n in ("generator", "discriminator")) if of_row else (math.nan, math.nan)
+        )
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _final(tidy: pd.DataFrame, row: str, metric: str) -> pd.Series:
+    """Final scores by seed."""
+    chosen = tidy[(tidy["row"] == row) & (tidy["metric"] == metric) & tidy["final"]]
+    return chosen.set_index("seed")["value"]
+
+
+def _status(found: list[dict]) -> str:
+    if not found:
+        return "not run"
+    words = {r["status"] if r["status"] == "complete" else f"{r['status']} at step {r['step']}" for r in found}
+    return ", ".join(sorted(words))
+
+
+def present(study: Study, table: paper.Table) -> pd.DataFrame:
+    """The table for a reader: paper | ours (seeds, spread) | difference Δ to the reference row; strings throughout."""
+    numbers = summary(study, table)
+    shown = pd.DataFrame({"": numbers["label"]})
+    for metric in ("fid", "is", "intra_fid"):
+        if numbers[f"paper_{metric}"].notna().any():
+            name = {"intra_fid": "intra FID"}.get(metric, metric.upper())
+            shown[f"paper: {name}"] = [
+                _paper_cell(v, c) for v, c in zip(numbers[f"paper_{metric}"], numbers[f"paper_{metric}_certainty"], strict=True)
+            ]
+    for metric, (name, _, digits) in METRICS.items():
+        if f"{metric}_mean" not in numbers or metric == "diversity":
+            continue
+        columns = numbers[[f"{metric}_mean", f"{metric}_sd", "seeds", "status"]].itertuples(index=False)
+        shown[f"ours: {heading(metric, study.preset)}"] = [_cell(*values, digits) for values in columns]
+        shown[f"Δ {name}"] = [
+            "reference" if row == table.reference else _number(v, digits, sign=True)
+            for row, v in zip(numbers["row"], numbers[f"{metric}_difference"], strict=True)
+        ]
+        if metric == "fid":
+            shown["best FID"] = [_number(v, digits) for v in numbers["fid_best_mean"]]
+    if not numbers["status"].str.fullmatch("complete|n/a.*").all():
+        shown["status"] = numbers["status"]
+    return shown
+
+
+def _paper_cell(value: float, certainty: str) -> str:
+    if math.isnan(value):
+        return "–"
+    marks = {paper.SECOND_HAND: " (second-hand)", paper.OFF_A_PLOT: " (off a plot)", paper.UNVERIFIED: " (not verified)"}
+    return f"{value:.2f}{marks.get(certainty, '')}"
+
+
+def _number(value: float, digits: int, sign: bool = False) -> str:
+    return "–" if math.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def _cell(mean: float, sd: float, seeds: int, status: str, digits: int) -> str:
+    if seeds == 0:
+        return status  # not run, or n/a at this resolution
+    return f"{mean:.{digits}f} (1 seed)" if seeds == 1 else f"{mean:.{digits}f} ± {sd:.{digits}f} ({seeds} seeds)"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One comparison of a claim: paired differences over seeds, positive in the claim's direction, with their interval."""
+
+    text: str
+    differences: tuple[float, ...]
+    interval: tuple[float, float] | None
+
+    @property
+    def verdict(self) -> str:
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+            return "inconclusive"
+        return "supported" if self.interval[0] > 0 else "contradicted"
+
+
+def t_interval(values: Iterable[float]) -> tuple[float, float] | None:
+    """Student's t interval of the mean at `CONFIDENCE`; None for fewer than two values."""
+    from scipy import stats
+
+    values = np.asarray(list(values), float)
+    if len(values) < 2:
+        return None
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
+    """The comparison over the seeds that have all its rows; None when a side has no rows at this resolution."""
+    better, worse = (
+        [name for name in names if unavailable(rows()[name], study.preset) is None]
+        for names in (comparison.better, comparison.worse)
+    )
+    if not better or not worse:
+        return None
+    _, larger_is_better, _ = METRICS[comparison.metric]
+    name = heading(comparison.metric, study.preset)
+    sign = 1 if larger_is_better else -1
+    differences = []
+    for seed in range(study.seeds):
+        sides = [[_value(study, row, seed, comparison) for row in side] for side in (better, worse)]
+        if all(v is not None for side in sides for v in side):
+            differences.append(sign * (np.mean(sides[0]) - np.mean(sides[1])))
+    labels = [" and ".join(rows()[row].label for row in side) for side in (better, worse)]
+    what = f"{name} decline from best to last, %" if comparison.measure == "decline" else name
+    return Measured(f"{what}, {labels[0]} against {labels[1]}", tuple(map(float, differences)), t_interval(differences))
+
+
+def _value(study: Study, name: str, seed: int, comparison: paper.Comparison) -> float | None:
+    record = study.run(run_name(rows()[name], study.preset), seed).read()
+    if record is None or record["status"] not in runs.FINISHED or not record.get("final"):
+        return None
+    final = record["final"][comparison.metric]
+    if comparison.measure == "decline":
+        best = record["best"][comparison.metric]
+        return 100 * (final - best) / best
+    return final
+
+
+def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
+    """claim, statement, verdict and evidence. The verdict is supported when every comparison is, contradicted when one is."""
+    preset, comparisons, scaled = study.preset, claim.comparisons, ""
+    measured = [m for m in (measure(study, c) for c in comparisons) if m]
+    if not measured and preset.resolution in claim.analogue:
+        measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
+        scaled = f"At {preset.resolution} px, on the maps of the same size relative to the image. "
+    line = {"claim": claim.name, "statement": claim.statement}
+    if claim.untested:
+        return line | {"verdict": "not tested", "evidence": claim.untested[0].upper() + claim.untested[1:] + "."}
+    if not measured:
+        return line | {"verdict": "not testable", "evidence": f"Its feature maps do not exist at {preset.resolution} px."}
+    if not any(m.differences for m in measured):
+        return line | {"verdict": "not run", "evidence": "Its rows have no finished runs here."}
+    verdicts = {m.verdict for m in measured if m.differences}
+    if any(not m.differences for m in measured):
+        verdicts.add("inconclusive")
+    if "contradicted" in verdicts:
+        overall = "contradicted"
+    else:
+        overall = "inconclusive" if "inconclusive" in verdicts else "supported"
+    return line | {"verdict": overall, "evidence": scaled + "; ".join(map(_evidence, measured)) + "."}
+
+
+def _evidence(m: Measured) -> str:
+    if not m.differences:
+        return f"{m.text}: not run"
+    mean = np.mean(m.differences)
+    direction = "better" if mean > 0 else "worse"
+    text = f"{m.text}: {direction} by {abs(mean):.2f}"
+    if m.interval is None:
+        return text + " (1 seed, no interval)"
+    low, high = m.interval
+    return text + f" ({CONFIDENCE:.0%} interval of the gain {low:+.2f} to {high:+.2f}, {len(m.differences)} seeds)"
+
+
+def verdicts(study: Study, *claims: str) -> pd.DataFrame:
+    """The verdicts on the named claims, or on all."""
+    return pd.DataFrame([verdict(study, c) for c in paper.CLAIMS if not claims or c.name in claims])
+
+
+def named_values(study: Study, table: paper.Table) -> dict[str, float]:
+    """Every final score by "row/seed/metric", rounded to what a regression should notice; for checks of printed text."""
+    tidy = scores(study, table)
+    final = tidy[tidy["final"]].sort_values(["row", "seed", "metric"])
+    return {f"{r.row}/seed{r.seed}/{r.metric}": float(f"{r.value:.5g}") for r in final.itertuples()}
+
+
+def difference_to(study: Study, reference: Study, tables: Iterable[str]) -> pd.DataFrame:
+    """Final scores here beside those of another folder of the same preset: a line per row, seed and metric of both."""
+    lines = []
+    for name in tables:
+        here, there = (scores(s, paper.TABLES[name]) for s in (study, reference))
+        here, there = (t[t["final"]].drop(columns=["step", "best", "final"]) for t in (here, there))
+        lines.append(here.merge(there, on=["row", "seed", "metric"], suffixes=("_here", "_committed")).assign(table=name))
+    both = pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+    return both.assign(difference=both["value_here"] - both["value_committed"])
+
+
+def recipe_frame(preset: Preset, table: paper.Table) -> pd.DataFrame:
+    """What each row changes, resolved: the fields that differ between the table's rows, with blocks and learning rates."""
+    lines = []
+    for row in table.rows:
+        try:
+            config = configure(row, preset)
+        except SizeNotAvailable:
+            lines.append({"": row.label, "note": f"n/a at {preset.resolution} px"})
+            continue
+        lines.append({
+            "": row.label,
+            "attention at": ", ".join(map(str, config.attention_at)) or "–",
+            "residual at": ", ".join(map(str, config.residual_at)) or "–",
+            "SN": "G and D" if config.recipe.sn_generator else "D",
+            "D updates": config.recipe.d_steps,
+            "lr G": f"{config.lr_g:.1e}",
+            "lr D": f"{config.lr_d:.1e}",
+            "conditioning": config.recipe.conditioning.replace("_", " "),
+            "note": row.note,
+        })
+    shown = pd.DataFrame(lines).fillna("–")
+    return shown[[c for c in shown if c in ("", "note") or shown[c].nunique() > 1]]
+
+
+def setup(study: Study) -> pd.DataFrame:
+    """The scale of the study in a few lines for a reader."""
+    p = study.preset
+    lines = {
+        "data": f"{p.dataset.replace('_', ' ')}, {p.resolution}x{p.resolution} pixels",
+        "networks": f"released code's ResNet pair, base width {p.channels}, latents of {p.z_dim}",
+        "budget": f"{p.steps:,} generator updates of batch {p.batch_size}",
+        "learning rates": f"the recipe's times {p.learning_rate_scale:g}",
+        "batch-norm momentum": "the recipe's" if p.bn_momentum is None else f"{p.bn_momentum:g}",
+        "training seeds": str(study.seeds),
+        "scores": definition(study),
+        "final and best": f"final is the last step; best is the {runs.SELECTION}",
+    }
+    return pd.DataFrame(lines.items(), columns=["", "this study"])
+
+
+def cost(study: Study) -> pd.DataFrame:
+    """Parameters, speed and time of each run that the tables share."""
+    lines = {}
+    for table in paper.TABLES.values():
+        for (row, seed), record in records(study, table).items():
+            p = record["provenance"]
+            lines[record["row"], seed] = {
+                "run": record["row"],
+                "seed": seed,
+                "G parameters": f"{record['parameters']['generator']:,}",
+                "D parameters": f"{record['parameters']['discriminator']:,}",
+                "steps": f"{record['step']:,}",
+                "images per second": f"{p.get('images_per_second', math.nan):.0f}",
+                "minutes": f"{p['wall_seconds'] / 60:.1f}",
+                "arithmetic": p["precision"],
+            }
+    return pd.DataFrame(lines.values())
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def show(table: pd.DataFrame):
+    """The table as a notebook displays it, with its texts in full."""
+    from IPython.display import Markdown
+
+    return Markdown(to_markdown(table))
+
+
+def write_table(study: Study, table: paper.Table, folder: Path) -> None:
+    """<notebook>.csv (numbers), .md (for readers) and .png (scores by row) of a table."""
+    from . import plots
+
+    folder.mkdir(parents=True, exist_ok=True)
+    summary(study, table).to_csv(folder / f"{table.notebook}.csv", index=False, float_format="%.6g")
+    text = f"# {table.title}\n\nPaper: {paper.SETTING}. Ours: preset `{study.preset.name}`, {definition(study)}.\n\n"
+    (folder / f"{table.notebook}.md").write_text(text + to_markdown(present(study, table)) + "\n")
+    plots.save(plots.final_scores(study, table), folder / f"{table.notebook}.png")
+
+
+def write_report(study: Study, folder: Path) -> None:
+    """report.csv and report.md: the verdicts."""
+    table = verdicts(study)
+    table.to_csv(folder / "report.csv", index=False)
+    (folder / "report.md").write_text(f"# Verdicts, preset `{study.preset.name}`\n\n{to_markdown(table)}\n")

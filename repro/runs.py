@@ -1,0 +1,148 @@
+"""The run folder: what a run was, where it stands and what it recorded. Reading it needs neither torch nor the data.
+
+    <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
+                                      samples.png    a sheet of samples, a column a class
+                                      checkpoint.pt  everything training continues from (stays on this machine)
+                                      train.log      what the training process printed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from .config import Config, ReproError, difference
+
+SCHEMA = 1
+FINISHED = ("complete", "collapsed", "diverged")  # nothing left to train
+STATUSES = (*FINISHED, "running", "interrupted", "failed")
+SELECTION = "lowest FID among the scored steps"
+INTERRUPTED = 75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its checkpoint is written and the same command continues it."""
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` by way of a file beside it, so that a reader or a crash never meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    folder: Path
+
+    @property
+    def json_path(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def samples_path(self) -> Path:
+        return self.folder / "samples.png"
+
+    def read(self) -> dict | None:
+        """The record, or None when there is none. Raises ReproError for one that cannot be read or is of a newer schema."""
+        try:
+            record = json.loads(self.json_path.read_text())
+            schema = record["schema"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ReproError(f"{self.json_path} cannot be read ({error}): move it away and the run is trained again.") from error
+        if schema != SCHEMA:
+            raise ReproError(f"{self.json_path} has schema {schema}, this version reads {SCHEMA}: update repro or move the file away.")
+        return record
+
+    def write(self, record: dict) -> None:
+        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+        write_atomically(self.json_path, text.encode())
+
+    def check_same(self, config: Config) -> dict | None:
+        """The stored record when it is of this configuration; None when there is none.
+
+        Raises ReproError naming the fields that differ otherwise.
+        """
+        record = self.read()
+        if record is None:
+            return None
+        fields = difference(record["config"], config.identity)
+        if fields:
+            raise ReproError(
+                f"{self.folder} holds a run of another configuration ({'; '.join(fields)}):"
+                " move it away, or choose another folder with --out."
+            )
+        return record
+
+
+def run_folder(out: str | Path, preset: str, row: str, seed: int) -> Path:
+    return Path(out) / preset / "runs" / row / f"seed{seed}"
+
+
+def code_revision() -> dict:
+    """Git commit and whether tracked files differ from it; None where this is no checkout."""
+
+    def git(*words: str) -> str | None:
+        try:
+            return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    commit = git("rev-parse", "HEAD")
+    status = git("status", "--porcelain", "--untracked-files=no", "--", "repro", "pyproject.toml", "constraints.txt")
+    return {"commit": commit, "dirty": None if commit is None else bool(status)}
+
+
+def processor() -> str:
+    """The processor's name where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def provenance(threads: int, precision: str, device: str) -> dict:
+    """Where and with what a run was made. No host name, user or path of the machine."""
+    return {
+        "code": code_revision(),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("torch", "numpy", "timm", "datasets", "pillow")},
+        "system": platform.system(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "threads": threads,
+        "precision": precision,
+    }
+
+
+def best(scores: list[dict]) -> dict | None:
+    """The scored step of the lowest FID (`SELECTION`)."""
+    return min(scores, key=lambda s: s["fid"], default=None)

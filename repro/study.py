@@ -1,0 +1,272 @@
+"""Which runs a table needs, who trains the missing ones, and the notebooks over them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import paper, runs
+from .config import RECIPES, Config, Preset, ReproError, SizeNotAvailable, choose, get_preset
+
+log = logging.getLogger(__name__)
+
+NOTEBOOKS = runs.PROJECT / "notebooks"
+EXECUTORS = ("local", "none")  # none: never train, show what is there
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of the study: the row that names its folder, its training seed, and its configuration before the data are known."""
+
+    row: str
+    seed: int
+    config: Config
+
+    @property
+    def steps(self) -> float:
+        """Work in G-step equivalents of a 1:1 row: a D update is about 0.6 of such a step, G's update 0.4."""
+        return self.config.preset.steps * (0.6 * self.config.recipe.d_steps + 0.4)
+
+
+def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str = "released_code") -> Config:
+    """The configuration of a row at a preset. Raises SizeNotAvailable when the row's feature-map size does not exist there."""
+    base = RECIPES[choose("recipe", recipe, RECIPES)]
+    return Config(
+        recipe=dataclasses.replace(base, **row.changes),
+        preset=preset,
+        attention_at=row.attention_at,
+        residual_at=row.residual_at,
+        seed=seed,
+    )
+
+
+def rows() -> dict[str, paper.Row]:
+    """Every row of every table by name."""
+    return {row.name: row for table in paper.TABLES.values() for row in table.rows}
+
+
+def run_name(row: paper.Row, preset: Preset) -> str:
+    """The row whose folder holds this row's runs: the first one of the tables with the same configuration."""
+    identity = configure(row, preset).identity
+    for other in rows().values():
+        try:
+            if configure(other, preset).identity == identity:
+                return other.name
+        except SizeNotAvailable:
+            continue
+    raise AssertionError("a row always equals itself")
+
+
+class Study:
+    """The runs of a preset under one folder.
+
+    Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing or
+    "none" to show what is there; out, the folder of studies (relative to the project); data, where the images are (None:
+    the preset's own place); jobs, how many runs at once (None: as many as cores allow).
+    """
+
+    def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs",
+                 data: str | None = None, jobs: int | None = None):
+        self.preset = get_preset(preset)
+        self.executor = choose("executor", executor, EXECUTORS)
+        if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+            raise ReproError(f"seeds is {seeds!r}: it must be a whole number of at least 1.")
+        self.seeds = seeds
+        self.out = runs.PROJECT / out
+        self.data = data or None
+        self.jobs = jobs or max(1, (os.cpu_count() or 1) // self.preset.threads)
+
+    @classmethod
+    def from_parameters(cls, names: dict) -> "Study":
+        """The study of a notebook: `Study.from_parameters(globals())` after the cell tagged `parameters`.
+
+        Raises ReproError for a parameter the notebooks do not have (papermill itself only warns).
+        """
+        known = ("preset", "seeds", "executor", "out", "data")
+        given = {k: v for k, v in names.items() if not k.startswith("_") and isinstance(v, (str, int, float, bool, list, dict))}
+        for name in given.keys() - {"In", "Out"}:
+            choose("notebook parameter", name, known)
+        return cls(**{name: given[name] for name in known if name in given})
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.preset.name
+
+    def run(self, row: str, seed: int) -> runs.Run:
+        return runs.Run(runs.run_folder(self.out, self.preset.name, row, seed))
+
+    def tasks(self, tables: Iterable[str]) -> list[Task]:
+        """The distinct runs the tables need, those with most work first."""
+        tasks = {}
+        for name in tables:
+            for row in paper.TABLES[choose("table", name, paper.TABLES)].rows:
+                try:
+                    folder_row = run_name(row, self.preset)
+                except SizeNotAvailable:
+                    continue  # shown as "n/a" with the reason
+                for seed in range(self.seeds):
+                    tasks[folder_row, seed] = Task(folder_row, seed, configure(row, self.preset, seed))
+        return sorted(tasks.values(), key=lambda t: (t.seed, -t.steps))
+
+    def missing(self, tables: Iterable[str]) -> list[Task]:
+        """The tasks without a finished run. Raises ReproError when a folder holds a run of another configuration."""
+        out = []
+        for task in self.tasks(tables):
+            run = self.run(task.row, task.seed)
+            record = run.read()
+            if record is not None:  # the data are not read here, so what they decide is not compared
+                known = {k: record["config"].get(k) for k in ("num_classes", "data_fingerprint")}
+                run.check_same(dataclasses.replace(task.config, **known))
+            if record is None or record["status"] not in runs.FINISHED:
+                out.append(task)
+        return out
+
+    def ensure(self, *tables: str) -> None:
+        """Train what the tables need and is missing. A notebook's first call; nothing to do where the study has run."""
+        missing = self.missing(tables)
+        if not missing or self.executor == "none":
+            return
+        from . import data
+
+        self.write_real(data.load(self.preset, self.data))  # once, before several processes ask for it; bad data end here
+        LocalExecutor(self).train(missing)
+
+
+    def write_real(self, loaded) -> None:
+        """real.png: a sheet of training images like the runs' samples.png. loaded: data.ImageData."""
+        from .evaluate import sheet_png
+
+        path = self.folder / "real.png"
+        if not path.exists():
+            first = slice(0, 5000)  # enough for some of each class, without reading all of a large memory map
+            runs.write_atomically(path, sheet_png(loaded.images[first], loaded.labels[first]))
+
+
+class LocalExecutor:
+    """Trains runs in processes of this machine, each with the preset's number of threads, as many at once as `study.jobs`.
+
+    Two single-thread processes on two cores do more steps a second than one process with two threads.
+    """
+
+    def __init__(self, study: Study):
+        self.study = study
+
+    def command(self, task: Task) -> list[str]:
+        words = [sys.executable, "-m", "repro", "train", task.row, "--preset", self.study.preset.name, "--seed", str(task.seed)]
+        words += ["--out", str(self.study.out)]
+        return words + (["--data", str(self.study.data)] if self.study.data else [])
+
+    def train(self, tasks: list[Task]) -> None:
+        """Train all; a failed run does not stop the others. Raises ReproError at the end that names the failed ones."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        waiting, running, failed = list(tasks), {}, []
+        total, start = sum(t.steps for t in tasks), time.monotonic()
+        first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
+        environment = os.environ | {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+        with Progress(*columns, refresh_per_second=2) as progress:
+            bar = progress.add_task("training", total=total, text="")
+            try:
+                while waiting or running:
+                    while waiting and len(running) < self.study.jobs:
+                        task = waiting.pop(0)
+                        folder = self.study.run(task.row, task.seed).folder
+                        folder.mkdir(parents=True, exist_ok=True)
+                        with (folder / "train.log").open("ab") as f:
+                            running[subprocess.Popen(self.command(task), stdout=f, stderr=f, env=environment)] = task
+                    time.sleep(0.5)
+                    for process in [p for p in running if p.poll() is not None]:
+                        task = running.pop(process)
+                        if process.returncode == 0:
+                            progress.console.print(f"  {task.row} seed {task.seed}: {self._outcome(task)}", highlight=False)
+                        else:
+                            failed.append((task, process.returncode))
+                            progress.console.print(f"  {task.row} seed {task.seed}: stopped with exit code {process.returncode}")
+                            if process.returncode == 2:
+                                waiting.clear()  # bad input or a full disk: the others would end the same way
+                    done = sum(t.steps * self._share(t) for t in tasks)
+                    elapsed = time.monotonic() - start
+                    left = f"{(total - done) * elapsed / (done - first) / 60:.0f} min left" if done > first else "starting"
+                    finished = len(tasks) - len(waiting) - len(running)
+                    progress.update(bar, completed=done, text=f"{finished} of {len(tasks)} rows done, {left}")
+            except BaseException:
+                for process in running:
+                    process.terminate()  # each writes a checkpoint at its next step
+                for process in running:
+                    process.wait()
+                if isinstance(sys.exception(), KeyboardInterrupt):
+                    raise runs.Interrupted("Stopped; the same command continues where the runs left off.") from None
+                raise
+        if failed:
+            task, code = failed[0]
+            reason = self._last_line(task)
+            names = ", ".join(f"{t.row} seed {t.seed}" for t, _ in failed)
+            raise ReproError(f"{len(failed)} of {len(tasks)} runs did not finish ({names}). The first one said: {reason}")
+
+    def _share(self, task: Task) -> float:
+        record = self.study.run(task.row, task.seed).read()
+        if record is None:
+            return 0.0
+        return 1.0 if record["status"] in runs.FINISHED else record["step"] / task.config.preset.steps
+
+    def _outcome(self, task: Task) -> str:
+        record = self.study.run(task.row, task.seed).read()
+        scores = f", FID ({record['definition']['extractor']}) {record['final']['fid']:.1f}" if record.get("final") else ""
+        return f"{record['status']} at step {record['step']}{scores}"
+
+    def _last_line(self, task: Task) -> str:
+        path = self.study.run(task.row, task.seed).folder / "train.log"
+        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else f"nothing; see {path}"
+
+
+def execute_notebook(name: str, study: Study, folder: Path) -> Path:
+    """Execute notebooks/<name>.ipynb with papermill for this study. Writes and returns <folder>/<name>.ipynb.
+
+    Nothing trains in it: what was missing was trained before, with one progress display. The file appears only when
+    complete, so that an interrupted or failed execution never replaces a good notebook.
+    """
+    import papermill
+    from traitlets.config import Config as TraitConfig
+
+    out = study.out.relative_to(runs.PROJECT) if study.out.is_relative_to(runs.PROJECT) else study.out
+    parameters = {"preset": study.preset.name, "seeds": study.seeds, "executor": "none", "out": str(out)}
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".part-{name}.ipynb"
+    try:
+        with _quiet("papermill", "blib2to3"):
+            papermill.execute_notebook(
+                NOTEBOOKS / f"{name}.ipynb", part, parameters, cwd=runs.PROJECT, progress_bar=False, kernel_name="python3",
+                # sockets in the file system: TCP ports picked by kernels that start together can clash (papermill issue 511)
+                config=TraitConfig({"KernelManager": {"transport": "ipc"}}),
+            )
+        os.replace(part, folder / f"{name}.ipynb")
+    except papermill.PapermillExecutionError as error:
+        raise ReproError(f"The notebook {name} stopped in a cell: {error.ename}: {error.evalue}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return folder / f"{name}.ipynb"
+
+
+class _quiet:
+    """Loggers kept to errors for the length of a block."""
+
+    def __init__(self, *names: str):
+        self.loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self):
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_):
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,267 @@
+"""Training: one loop, top to bottom. It resumes from its checkpoint, and everything random in it follows from seed and step."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import signal
+import time
+import zlib
+from contextlib import ExitStack
+
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from . import losses, runs
+from .config import Config, ReproError
+from .data import Batches, ImageData
+from .evaluate import Scorer, sample, sheet_png
+from .models import build, gammas, parameter_count
+from .rng import normal, stream
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 60
+COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do
+
+
+def native_precision(wanted: str) -> str:
+    """bf16 only where the processor computes in it natively; else fp32 (slower, other last digits; recorded in run.json)."""
+    if wanted == "bf16" and not torch.cuda.is_available() and not torch.cpu._is_avx512_bf16_supported():
+        log.warning("This processor has no bf16 arithmetic: training in fp32, so scores differ in the last digits.")
+        return "fp32"
+    return wanted
+
+
+def latents_and_labels(config: Config, *purpose, device: str) -> tuple[Tensor, Tensor]:
+    """z (B, z_dim) standard normal and uniform labels (B,) of one update."""
+    batch = config.preset.batch_size
+    z = normal((batch, config.preset.z_dim), config.seed, "z", *purpose)
+    labels = torch.from_numpy(stream(config.seed, "label", *purpose).integers(config.num_classes, size=batch))
+    return z.to(device), labels.to(device)
+
+
+def make_optimisers(config: Config, g: nn.Module, d: nn.Module) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    recipe = config.recipe
+    adam = dict(betas=(float(recipe.beta1), float(recipe.beta2)), eps=recipe.adam_eps, fused=True)
+    return torch.optim.Adam(g.parameters(), config.lr_g, **adam), torch.optim.Adam(d.parameters(), config.lr_d, **adam)
+
+
+def arithmetic(device: str, precision: str) -> ExitStack:
+    """Autocast to the run's precision, and each weight's spectral norm evaluated once for all its uses in the block."""
+    stack = ExitStack()
+    stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"))
+    stack.enter_context(parametrize.cached())
+    return stack
+
+
+def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor,
+             i: int, precision: str) -> tuple[Tensor, Tensor, Tensor]:
+    """D's update number i on real images (B, 3, R, R) uint8 with labels (B,), and as many generated ones.
+
+    Real and generated images pass through D together: one power iteration an update, as the released code, which runs it on
+    the real pass only. G is in training mode, as there. Returns the loss and the logits (B,) of real and of generated images.
+    """
+    device = next(d.parameters()).device.type
+    labels = labels.to(device)
+    real = images.to(device).float().div_(127.5).sub_(1.0)  # -1 .. 1
+    z, fake_labels = latents_and_labels(config, "d", i, device=device)
+    with arithmetic(device, precision):
+        with torch.no_grad():
+            fake = g(z, fake_labels).float()
+        logits, class_logits = d(torch.cat([real, fake]), torch.cat([labels, fake_labels]))
+    logits_real, logits_fake = logits.float().chunk(2)
+    loss = losses.hinge_d(logits_real, logits_fake)
+    if class_logits is not None:  # D learns the classes of the real images
+        on_real = class_logits.float()[: len(labels)]
+        loss = loss + config.recipe.auxiliary_weight_d * losses.auxiliary_classifier(on_real, labels)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach(), logits_real.detach(), logits_fake.detach()
+
+
+def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, step: int, precision: str) -> Tensor:
+    """G's update number `step`. Returns the loss.
+
+    D is in evaluation mode, which keeps its power-iteration vectors (nothing else in it depends on the mode), and gets no
+    gradients of its weights.
+    """
+    device = next(g.parameters()).device.type
+    d.eval().requires_grad_(False)
+    z, labels = latents_and_labels(config, "g", step, device=device)
+    with arithmetic(device, precision):
+        logits, class_logits = d(g(z, labels), labels)
+    loss = losses.hinge_g(logits.float())
+    if class_logits is not None:
+        loss = loss + config.recipe.auxiliary_weight_g * losses.auxiliary_classifier(class_logits.float(), labels)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    d.train().requires_grad_(True)
+    return loss.detach()
+
+
+def train(config: Config, data: ImageData, run: runs.Run, row: str) -> dict:
+    """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
+
+    SIGINT and SIGTERM end it at the next step with a checkpoint (raises runs.Interrupted). A second process on the same folder
+    waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.folder / ".lock"):
+        record = run.check_same(config)
+        if record is not None and record["status"] in runs.FINISHED:
+            return record
+        stop = {"asked": False}
+
+        def ask(*_):
+            stop["asked"] = True
+
+        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            return _train(config, data, run, row, stop)
+        finally:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+
+def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: dict) -> dict:
+    recipe, preset = config.recipe, config.preset
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    precision = native_precision(preset.precision)
+    torch.set_num_threads(preset.threads)
+
+    g, d = (network.to(device) for network in build(config))
+    g.train(), d.train()
+    optimiser_g, optimiser_d = make_optimisers(config, g, d)
+    # averages parameters only; spectral-norm vectors and batch-norm averages are copied
+    ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay)) if recipe.ema_decay else None
+    modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d} | ({"ema": ema} if ema else {})
+
+    record = {
+        "schema": runs.SCHEMA,
+        "key": config.key,
+        "row": row,
+        "recipe": recipe.name,
+        "config": config.identity,
+        "status": "running",
+        "error": None,
+        "step": 0,
+        "parameters": {"generator": parameter_count(g), "discriminator": parameter_count(d)},
+        "history": [],
+        "scores": [],
+        "selection": runs.SELECTION,
+        "provenance": runs.provenance(preset.threads, precision, device)
+        | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
+    }
+    if run.checkpoint_path.exists():
+        restore(run, config, modules, record, precision)
+    scorer = Scorer(config, data)
+    record["definition"] = scorer.definition | {"samples": preset.samples}
+    batches = Batches(data, preset.batch_size, config.seed, recipe.flip)
+    started, wall_before, saved_at = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic()
+    first_step = record["step"]
+
+    def save(status: str) -> None:
+        nonlocal saved_at
+        seconds = wall_before + time.monotonic() - started
+        record["provenance"]["wall_seconds"] = round(seconds, 1)
+        if record["step"] > first_step:
+            rate = (record["step"] - first_step) * preset.batch_size / (time.monotonic() - started)
+            record["provenance"]["images_per_second"] = round(rate, 1)
+        record["status"] = status
+        write_checkpoint(run, config, modules, record, precision)
+        run.write(record)
+        saved_at = time.monotonic()
+
+    run.write(record)
+    status = "running"
+    while status == "running" and record["step"] < preset.steps:
+        if stop["asked"]:
+            save("interrupted")
+            raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
+        step = record["step"]
+
+        for i in range(step * recipe.d_steps, (step + 1) * recipe.d_steps):
+            loss_d, logits_real, logits_fake = update_d(config, g, d, optimiser_d, *batches.batch(i), i, precision)
+        loss_g = update_g(config, g, d, optimiser_g, step, precision)
+        if ema and step + 1 >= recipe.ema_start:
+            ema.update_parameters(g)
+
+        record["step"] = step = step + 1
+        last = step == preset.steps
+        if step % preset.log_every == 0 or last:
+            entry = {
+                "step": step,
+                "loss_d": loss_d.item(),
+                "loss_g": loss_g.item(),
+                "logit_real": logits_real.mean().item(),
+                "logit_fake": logits_fake.mean().item(),
+                "gamma_g": gammas(g),
+                "gamma_d": gammas(d),
+            }
+            if not all(math.isfinite(entry[name]) for name in ("loss_d", "loss_g")):
+                status = "diverged"
+                record["error"] = f"the loss was not finite at step {step}"
+                save(status)
+                break
+            record["history"].append(entry)
+            log.info("step %d/%d  D %.3f  G %.3f", step, preset.steps, entry["loss_d"], entry["loss_g"])
+            run.write(record)
+        if step % preset.score_every == 0 or last:
+            images, labels = sample(ema.module if ema else g, config, preset.samples, precision, device)
+            score = {"step": step} | scorer(images, labels)
+            record["scores"].append(score)
+            record["final"], record["best"] = score, runs.best(record["scores"])
+            log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in score.items() if k != "step"))
+            runs.write_atomically(run.samples_path, sheet_png(images, labels))
+            if score["diversity"] < COLLAPSE_DIVERSITY:
+                status = "collapsed"
+                record["error"] = f"samples no longer differ from one another at step {step}"
+            save(status)
+        elif time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            save("running")
+    if status == "running":
+        save("complete")
+    return record
+
+
+def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
+    """One atomic file: a CRC-32 of the rest, then networks, optimisers, average, step and history."""
+    state = {name: module.state_dict() for name, module in modules.items()}
+    buffer = io.BytesIO()
+    torch.save({"config": json.dumps(config.identity), "precision": precision, "record": json.dumps(record)} | state, buffer)
+    data = buffer.getvalue()
+    runs.write_atomically(run.checkpoint_path, zlib.crc32(data).to_bytes(4, "little") + data)
+
+
+def read_checkpoint(run: runs.Run) -> dict:
+    """The checkpoint's content. Raises ReproError when it is cut short or corrupt."""
+    data = run.checkpoint_path.read_bytes()
+    if len(data) < 5 or zlib.crc32(data[4:]).to_bytes(4, "little") != data[:4]:
+        raise ReproError(f"{run.checkpoint_path} is damaged (its checksum is wrong): delete it and the run starts anew.")
+    return torch.load(io.BytesIO(data[4:]), map_location="cpu", weights_only=True)
+
+
+def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
+    """Put a checkpoint's state into `modules` and `record`. Raises ReproError when it is of another configuration."""
+    state = read_checkpoint(run)
+    fields = runs.difference(json.loads(state["config"]), config.identity)
+    if state["precision"] != precision:
+        fields.append(f"precision was {state['precision']} and is now {precision}")
+    if fields:
+        raise ReproError(f"{run.checkpoint_path} is of another configuration ({'; '.join(fields)}): move the folder away.")
+    for name, module in modules.items():
+        module.load_state_dict(state[name])
+    stored = json.loads(state["record"])
+    for name in ("step", "history", "scores", "final", "best"):
+        if name in stored:
+            record[name] = stored[name]
+    record["provenance"]["wall_seconds"] = stored["provenance"]["wall_seconds"]
+    log.info("continuing at step %d", record["step"])

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+
+from repro.config import RECIPES, Recipe
+from repro.layers import ConditionalBatchNorm, ResidualControl, SelfAttention, SpectralNorm
+
+
+def numpy_attention(x, f, g, h, v, gamma, pool):
+    """Paper, section 3, for one image x (C, H, W) and matrices (out, in); keys and values pooled 2x2 in the released code."""
+    C, H, W = x.shape
+    shrink = lambda m: m.reshape(len(m), H // 2, 2, W // 2, 2).max((2, 4)).reshape(len(m), -1) if pool else m
+    flat = x.reshape(C, H * W)
+    s = (f @ flat).T @ shrink(g @ flat)  # (queries, keys)
+    beta = np.exp(s - s.max(1, keepdims=True))
+    beta /= beta.sum(1, keepdims=True)
+    o = v @ (shrink(h @ flat) @ beta.T)
+    return gamma * o.reshape(C, H, W) + x, beta
+
+
+def matrices(block):
+    return [c.weight.detach().numpy()[:, :, 0, 0] for c in (block.query, block.key, block.value, block.output)]
+
+
+@pytest.mark.parametrize("recipe", ["released_code", "paper_text"])
+def test_attention_equals_the_formula_forward_and_backward(recipe):
+    block = SelfAttention(16, RECIPES[recipe], sn=False).double()
+    block.gamma.data.fill_(0.7)
+    x = torch.randn(2, 16, 6, 6, dtype=torch.float64, requires_grad=True)
+    out = block(x)
+    pool = RECIPES[recipe].attention_pool
+    expected = np.stack([numpy_attention(i, *matrices(block), 0.7, pool)[0] for i in x.detach().numpy()])
+    np.testing.assert_allclose(out.detach().numpy(), expected, rtol=1e-10)
+
+    weight = torch.randn_like(out)
+    (out * weight).sum().backward()
+    loss = lambda i, m: (numpy_attention(i, *m, 0.7, pool)[0] * weight[0].numpy()).sum()
+    step, image, m = 1e-6, x.detach().numpy()[0], matrices(block)
+    for c, i, j in [(0, 0, 0), (3, 2, 5), (15, 5, 1)]:  # gradient to the input, by central differences of the transcription
+        high, low = image.copy(), image.copy()
+        high[c, i, j] += step
+        low[c, i, j] -= step
+        assert (loss(high, m) - loss(low, m)) / (2 * step) == pytest.approx(x.grad[0, c, i, j].item(), rel=1e-5, abs=1e-7)
+    total = lambda m: sum((numpy_attention(a, *m, 0.7, pool)[0] * w).sum() for a, w in zip(x.detach().numpy(), weight.numpy()))
+    for k, convolution in enumerate((block.query, block.key, block.value, block.output)):  # and to each of the four weights
+        high, low = [a.copy() for a in m], [a.copy() for a in m]
+        high[k][0, 1] += step
+        low[k][0, 1] -= step
+        assert (total(high) - total(low)) / (2 * step) == pytest.approx(convolution.weight.grad[0, 1, 0, 0].item(), rel=1e-4, abs=1e-7)
+
+
+@pytest.mark.parametrize("pool, keys", [(True, 16), (False, 64)])
+def test_attention_weights_sum_to_one_over_keys(pool, keys):
+    block = SelfAttention(16, Recipe(attention_pool=pool), sn=True)
+    weights = block.attention_map(torch.randn(3, 16, 8, 8))
+    assert weights.shape == (3, 64, keys)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 64))
+    assert (weights.sum(-2) - weights.sum(-2).mean()).abs().max() > 1e-3  # and not over queries
+
+
+@pytest.mark.parametrize("block", [SelfAttention, ResidualControl])
+def test_a_fresh_block_is_the_identity_and_gamma_learns(block):
+    block = block(16, Recipe(), sn=True)
+    x = torch.randn(2, 16, 8, 8)
+    out = block(x)
+    assert torch.equal(out, x)
+    (out * torch.randn_like(out)).sum().backward()
+    assert block.gamma.grad.abs() > 0
+
+
+@pytest.mark.parametrize("channels", [16, 32, 64, 128, 256, 512, 1024])
+@pytest.mark.parametrize("recipe", ["released_code", "paper_text"])
+def test_the_residual_control_has_the_blocks_parameters(channels, recipe):
+    count = lambda block: sum(p.numel() for p in block(channels, RECIPES[recipe], sn=False).parameters())
+    assert count(ResidualControl) == pytest.approx(count(SelfAttention), rel=0.02 if channels > 16 else 0.05)
+
+
+def test_released_attention_has_its_parameters():
+    block = SelfAttention(64, Recipe(), sn=False)
+    assert sum(p.numel() for p in block.parameters()) == 5 * 64 * 64 // 4 + 1
+
+
+def test_spectral_norm_finds_the_largest_singular_value():
+    weight = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    norm = SpectralNorm(weight, eps=1e-12, iterations=1).train()
+    for _ in range(200):
+        out = norm(weight)
+    assert torch.linalg.svdvals(out.flatten(1))[0] == pytest.approx(1, abs=1e-4)
+    kept = norm.u.clone()
+    norm.eval()(weight)
+    assert torch.equal(norm.u, kept)  # no power iteration outside training
+
+
+def test_conditional_batch_norm_scales_by_class_and_uses_running_statistics_when_evaluated():
+    norm = ConditionalBatchNorm(4, 3, Recipe(bn_momentum=1.0), sn=False)
+    torch.nn.init.ones_(norm.gain.weight), torch.nn.init.zeros_(norm.bias.weight)
+    norm.gain.weight.data[2] = 5.0
+    norm.bias.weight.data[1] = -3.0
+    x = torch.randn(64, 4, 5, 5) * 2 + 7
+    plain = (x - x.mean((0, 2, 3), keepdim=True)) / torch.sqrt(x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5)
+    for label, gain, bias in ((0, 1, 0), (1, 1, -3), (2, 5, 0)):
+        torch.testing.assert_close(norm(x, torch.full((64,), label)), plain * gain + bias, rtol=1e-4, atol=1e-4)
+    shifted = norm.eval()(x + 100, torch.zeros(64, dtype=torch.long))
+    assert shifted.mean() > 20  # evaluated with the averages of x, not with its own
