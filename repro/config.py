@@ -67,7 +67,7 @@ class Recipe:
     loss: str = "hinge"
     conditioning: str = "projection"
     auxiliary_weight_d: float = 1.0  # weight of the classification loss, used with conditioning "auxiliary_classifier" only
-    auxiliary_weight_g: float = 0.1  # after the SN variant of AC-GAN common in public code; the paper states none
+    auxiliary_weight_g: float = 0.1  # as in the WGAN-GP authors' AC-GAN code; the paper states none
     lr_g: float = 1e-4
     lr_d: float = 4e-4
     beta1: float = 0.0
@@ -225,7 +225,7 @@ PRESETS = {
             samples=500, references=5000, extractor="efficientnet_lite0", log_every=20, learning_rate_scale=4.0, bn_momentum=0.1,
         ),
         Preset(
-            name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=1000,
+            name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=750,
             samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=2.0, bn_momentum=0.1,
         ),
         # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)

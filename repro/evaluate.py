@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import tempfile
+import logging
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,9 @@ from .config import Config
 from .data import ImageData, cache_folder
 from .features import load_extractor
 from .rng import normal, stream
+from .runs import write_atomically
+
+log = logging.getLogger(__name__)
 
 BATCH = 100  # fixed, so that the arithmetic of a score does not depend on the training batch
 
@@ -81,11 +84,10 @@ class Scorer:
         self.symmetric = data.name == "symmetric_shapes"
         count = min(preset.references, len(data.images))
         chosen = stream("references", preset.sampling_seed).permutation(len(data.images))[:count]
-        identity = (data.fingerprint, count, preset.sampling_seed, self.extractor.name, self.extractor.resizer)
+        identity = (1, data.fingerprint, count, preset.sampling_seed, self.extractor.name, self.extractor.resizer)
         path = cache_folder() / "references" / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}.npz"
-        self.reference, self.real_score, self.real_diversity = _cached_reference(
-            path, lambda: data.images[np.sort(chosen)], self.extractor
-        )
+        chosen = np.sort(chosen)
+        self.reference, self.real_diversity = _cached_reference(path, data, chosen, self.extractor)
         self.definition = {
             "extractor": self.extractor.name,
             "resizer": self.extractor.resizer,
@@ -100,26 +102,26 @@ class Scorer:
         scores = {
             "fid": metrics.frechet_distance(self.reference, metrics.Statistics.of(features)),
             "is": metrics.inception_score(probabilities),
-            "diversity": metrics.diversity(images) / self.real_diversity,
+            "diversity": metrics.diversity(images, labels) / self.real_diversity,
         }
         if self.symmetric:
             scores["consistency"] = shapes.consistency(images, labels)
         return scores
 
 
-def _cached_reference(path: Path, images, extractor) -> tuple[metrics.Statistics, float, float]:
+def _cached_reference(path: Path, data: ImageData, chosen: np.ndarray, extractor) -> tuple[metrics.Statistics, float]:
+    """Feature statistics and diversity of the chosen real images, from `path` where an earlier run left them."""
     try:
         with np.load(path) as f:
-            return metrics.Statistics(f["mean"], f["covariance"], int(f["count"])), float(f["is"]), float(f["diversity"])
-    except (FileNotFoundError, ValueError, KeyError, OSError, EOFError):
-        pass  # absent, or cut short: computed again
-    images = images()
-    features, probabilities = extract(extractor, images)
-    statistics = metrics.Statistics.of(features)
-    score, diversity = metrics.inception_score(probabilities), metrics.diversity(images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-    with os.fdopen(handle, "wb") as f:
-        np.savez(f, mean=statistics.mean, covariance=statistics.covariance, count=statistics.count, **{"is": score}, diversity=diversity)
-    os.replace(part, path)
-    return statistics, score, diversity
+            return metrics.Statistics(f["mean"], f["covariance"], int(f["count"])), float(f["diversity"])
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("The reference statistics %s are damaged (%s): computing them again.", path.name, error)
+    images, labels = data.images[chosen], data.labels[chosen]
+    statistics = metrics.Statistics.of(extract(extractor, images)[0])
+    diversity = metrics.diversity(images, labels)
+    buffer = io.BytesIO()
+    np.savez(buffer, mean=statistics.mean, covariance=statistics.covariance, count=statistics.count, diversity=diversity)
+    write_atomically(path, buffer.getvalue())
+    return statistics, diversity

@@ -50,6 +50,10 @@ def inception_score(probabilities: np.ndarray) -> float:
     return float(np.exp(divergence.mean()))
 
 
-def diversity(images: np.ndarray) -> float:
-    """Mean over pixels of the standard deviation over images, in grey levels (0 .. 255). images: uint8 (N, H, W, C)."""
-    return float(np.std(images.astype(np.float32), axis=0, dtype=np.float64).mean())
+def diversity(images: np.ndarray, labels: np.ndarray) -> float:
+    """How much images of one class differ: the standard deviation over images, mean over pixels and classes, in grey levels.
+
+    images: uint8 (N, H, W, C); labels: (N,). 0 when each class shows one picture only, however the classes differ.
+    """
+    spread = [images[labels == k].std(axis=0, dtype=np.float64).mean() for k in np.unique(labels)]
+    return float(np.mean(spread))

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from repro import data, evaluate, metrics
+from repro.features import EfficientNetLite0, load_extractor
+from repro.metrics import Statistics, frechet_distance, inception_score
+
+
+def gaussian(mean, covariance):
+    return Statistics(np.asarray(mean, float), np.asarray(covariance, float), 1000)
+
+
+def test_frechet_distance_of_two_gaussians_in_closed_form():
+    a = gaussian([0, 1, 2], np.diag([1.0, 4.0, 9.0]))
+    b = gaussian([3, 1, -2], np.diag([4.0, 1.0, 9.0]))
+    assert frechet_distance(a, b) == pytest.approx(9 + 16 + 1 + 1)  # |mu|^2 + sum of (sqrt a - sqrt b)^2
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_equals_the_matrix_square_root_also_when_singular():
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200, 30)) @ rng.normal(size=(30, 30)), rng.normal(size=(300, 30)) + 0.5
+    sa, sb = Statistics.of(a), Statistics.of(b)
+    trace = np.trace(sa.covariance + sb.covariance - 2 * sqrtm(sa.covariance @ sb.covariance).real)
+    assert frechet_distance(sa, sb) == pytest.approx(((sa.mean - sb.mean) ** 2).sum() + trace, rel=1e-6)
+    few = Statistics.of(a[:10])  # rank 9 of 30
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-5)
+    assert frechet_distance(few, sb) == pytest.approx(frechet_distance(sb, few), rel=1e-9)
+
+
+def test_inception_score_at_its_bounds():
+    assert inception_score(np.full((50, 10), 0.1)) == pytest.approx(1)
+    assert inception_score(np.eye(10)[np.arange(100) % 10]) == pytest.approx(10)
+    assert inception_score(np.eye(10)[np.zeros(100, int)]) == pytest.approx(1)
+
+
+def test_diversity_sees_a_collapse_within_classes():
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8), np.arange(100) % 10
+    assert metrics.diversity(images, labels) > 60
+    assert metrics.diversity(images[labels], labels) == 0  # one picture a class
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    return EfficientNetLite0()
+
+
+def test_the_extractor_knows_imagenet_classes_and_does_not_mix_images(extractor, shapes_data):
+    images = torch.from_numpy(np.array(shapes_data.images[:6])).permute(0, 3, 1, 2)
+    features, probabilities = extractor(images)
+    assert features.shape == (6, 1280) and probabilities.shape == (6, 1000)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
+    alone, _ = extractor(images[3:4])
+    torch.testing.assert_close(alone[0], features[3], rtol=1e-3, atol=1e-3)
+
+
+def blurred(images, radius):
+    return np.stack([np.asarray(Image.fromarray(i).filter(ImageFilter.GaussianBlur(radius))) for i in images])
+
+
+def noisy(images, sigma):
+    noise = np.random.default_rng(0).normal(size=images.shape)
+    return np.clip(images + sigma * noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["symmetric_shapes", "cifar10"])
+def test_fid_orders_real_below_light_below_strong_corruption(name, extractor, rehearsal):
+    from conftest import shared_data
+
+    if name == "cifar10":
+        import dataclasses
+
+        loaded = data.load(dataclasses.replace(rehearsal, dataset="cifar10"), shared_data("cifar10"))
+    else:
+        loaded = data.load(rehearsal)
+    images, labels = np.array(loaded.images[:500]), np.array(loaded.labels[:500])
+    reference = Statistics.of(evaluate.extract(extractor, images[:300])[0])
+    held_out, of = images[300:], labels[300:]
+
+    def fid(changed):
+        return frechet_distance(reference, Statistics.of(evaluate.extract(extractor, np.ascontiguousarray(changed))[0]))
+
+    real = fid(held_out)
+    assert real < fid(blurred(held_out, 0.7)) < fid(blurred(held_out, 2))
+    assert real < fid(noisy(held_out, 8)) < fid(noisy(held_out, 40))
+    fewer = np.resize(held_out[of < 7], held_out.shape)
+    one = np.resize(held_out[of == 0], held_out.shape)
+    assert real < fid(fewer) < fid(one)
+
+
+def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch):
+    from repro import models
+
+    g, _ = models.build(make_config())
+    config = make_config()
+    whole, labels = evaluate.sample(g, config, 30, "fp32")
+    monkeypatch.setattr(evaluate, "BATCH", 7)
+    parts, _ = evaluate.sample(g, config, 30, "fp32")
+    assert np.abs(whole.astype(int) - parts.astype(int)).max() <= 1  # one grey level of rounding
+    assert list(labels[:12]) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    assert len({image.tobytes() for image in whole}) == 30
+    first = evaluate.latents(128, 7, 0, 10)
+    assert torch.equal(first[4:6], evaluate.latents(128, 7, 4, 2)) and g.training
+
+
+def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(make_config, shapes_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    config = make_config()
+    first = evaluate.Scorer(config, shapes_data)
+    (path,) = (tmp_path / "references").iterdir()
+    monkeypatch.setattr(evaluate, "extract", lambda *a: pytest.fail("the cache was not used"))
+    again = evaluate.Scorer(config, shapes_data)
+    np.testing.assert_array_equal(first.reference.covariance, again.reference.covariance)
+    monkeypatch.undo()
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    path.write_bytes(path.read_bytes()[:1000])
+    repaired = evaluate.Scorer(config, shapes_data)
+    np.testing.assert_array_equal(first.reference.mean, repaired.reference.mean)
+
+
+def test_inception_is_refused_not_replaced():
+    with pytest.raises(ValueError, match="offline extractor"):
+        load_extractor("inception")
