@@ -99,9 +99,13 @@ def report(
     to: Annotated[Optional[str], typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
+    from . import index
+
     study, names = _finished_study(source)
     folder = Path(to) if to else study.folder
     _write_notebooks(study, names, folder)
+    if folder == runs.PROJECT / "results" / study.preset.name:
+        index.write(runs.PROJECT / "results")
     _say(f"Notebooks, tables and figures: {_relative(folder, runs.PROJECT)}.")
 
 

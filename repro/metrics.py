@@ -1,10 +1,14 @@
-"""Scores of a set of images, from features and class probabilities; NumPy and float64 only."""
+"""Scores of a set of images, from features and class probabilities, in float64.
+
+The matrix work goes through PyTorch, so that it uses the run's number of threads.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,8 @@ class Statistics:
     @classmethod
     def of(cls, features: np.ndarray) -> "Statistics":
         """features: (N, D), N at least 2."""
-        features = np.asarray(features, np.float64)
-        return cls(features.mean(0), np.cov(features, rowvar=False), len(features))
+        x = torch.from_numpy(np.asarray(features, np.float64))
+        return cls(x.mean(0).numpy(), torch.cov(x.T).numpy(), len(x))
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
@@ -29,14 +33,15 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     A^(1/2) B^(1/2), with the symmetric roots from eigenvectors: exact for singular covariances too, where a matrix square
     root of the product is not.
     """
-    root = np.linalg.svd(_symmetric_root(a.covariance) @ _symmetric_root(b.covariance), compute_uv=False).sum()
+    root_a, root_b = _symmetric_root(a.covariance), _symmetric_root(b.covariance)
+    root = float(torch.linalg.svdvals(root_a @ root_b).sum())
     distance = ((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root
     return float(max(distance, 0.0))  # rounding can leave -1e-13 for equal sets
 
 
-def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+def _symmetric_root(matrix: np.ndarray) -> torch.Tensor:
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
+    return vectors * values.clamp(min=0).sqrt() @ vectors.T
 
 
 def inception_score(probabilities: np.ndarray) -> float:

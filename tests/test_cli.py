@@ -1,0 +1,183 @@
+"""The real command: what a person types, and what comes back."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from repro import cli, paper, runs, study
+from repro.config import PRESETS
+
+REPRO = [sys.executable, "-m", "repro"]
+
+
+def repro(*words, **options):
+    return subprocess.run([*REPRO, *map(str, words)], capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """The whole study at the rehearsal preset, by the real command."""
+    out = tmp_path_factory.mktemp("studies with spaces é")
+    return out, repro("reproduce", "--preset", "rehearsal", "--out", out)
+
+
+def test_end_to_end(reproduced):
+    out, done = reproduced
+    assert done.returncode == 0, done.stderr
+    folder = out / "rehearsal"
+    for notebook in (*(t.notebook for t in paper.TABLES.values()), "report"):
+        cells = nbformat.read(folder / f"{notebook}.ipynb", 4).cells
+        assert all(c.execution_count for c in cells if c.cell_type == "code")
+        outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
+        assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
+        assert (folder / f"{notebook}.csv").exists() and (folder / f"{notebook}.md").exists()
+    assert len(list(folder.glob("runs/*/seed0/run.json"))) == len(list(folder.glob("runs/*/seed0/samples.png"))) == 9
+    assert "attention at 64" in done.stdout and "n/a at 32 px" in done.stdout and "C5" in done.stdout
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(reproduced):
+    out, first = reproduced
+    stamps = {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.pt")}
+    again = repro("reproduce", "--preset", "rehearsal", "--out", out)
+    assert again.returncode == 0 and "0 to train" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("checkpoint.pt")} == stamps
+    tables = lambda text: re.findall(r"│.*│", text)
+    assert tables(again.stdout) == tables(first.stdout)
+
+
+def test_status_and_report_read_a_finished_study(reproduced, tmp_path):
+    out, _ = reproduced
+    listed = repro("status", "--preset", "rehearsal", "--out", out)
+    assert listed.returncode == 0 and len(listed.stdout.splitlines()) == 9 and "complete" in listed.stdout
+    done = repro("report", "--from", out / "rehearsal", "--to", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    for name in ("table1_self_attention.csv", "report.md", "figure3_stabilization.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / "rehearsal" / name).read_bytes()
+
+
+def test_a_run_of_another_configuration_stops_the_study(reproduced, tmp_path):
+    out, _ = reproduced
+    shutil.copytree(out / "rehearsal" / "runs" / "none", tmp_path / "rehearsal" / "runs" / "none")
+    path = tmp_path / "rehearsal/runs/none/seed0/run.json"
+    record = json.loads(path.read_text())
+    record["config"]["recipe"]["lr_g"] = 0.5
+    path.write_text(json.dumps(record))
+    before = path.read_bytes()
+    done = repro("reproduce", "--preset", "rehearsal", "--tables", "figure3", "--out", tmp_path)
+    assert done.returncode == 2 and "recipe.lr_g was 0.5 and is now 0.0001" in done.stderr
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("words, said", [
+    (["reproduce", "--preset", "smokee"], "Did you mean 'smoke'"),
+    (["reproduce", "--tables", "table1,tabel2"], "Did you mean 'table2'"),
+    (["reproduce", "--seeds", "0"], "seeds is 0"),
+    (["reproduce", "--jobs", "0"], "jobs"),
+    (["reproduce", "--preset", "cifar10-cpu", "--data", "/nowhere/at all"], "'/nowhere/at all'"),
+    (["train", "atention_16"], "Did you mean 'attention_16'"),
+    (["train", "attention_64"], "choose from 8, 16"),
+    (["report", "--from", "results/nothing"], "no runs in results/nothing"),
+    (["reproduse"], "Did you mean 'reproduce'"),
+])
+def test_bad_input_ends_in_one_sentence_and_exit_code_2(words, said, tmp_path, capsys):
+    options = ["--out", str(tmp_path)] if words[0] in ("reproduce", "train") else []
+    assert cli.run([*words, *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+    if error.startswith("repro:"):
+        assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.rglob("run.json")) == []
+
+
+def test_a_full_disk_ends_in_one_sentence(tmp_path, monkeypatch, capsys):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(runs, "write_atomically", full)
+    assert cli.run(["train", "none", "--preset", "rehearsal", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in error and "free space" in error
+
+
+def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys):
+    blocked = tmp_path / "rehearsal" / "runs" / "sn_d" / "seed0"
+    blocked.mkdir(parents=True)
+    (blocked / "checkpoint.pt").write_bytes(b"nonsense")
+    options = ["--preset", "rehearsal", "--tables", "figure3", "--out", str(tmp_path), "--jobs", "3"]
+    assert cli.run(["reproduce", *options]) == 2
+    error = capsys.readouterr().err
+    assert "sn_d seed 0" in error and "checksum" in error and "delete it" in error
+    assert (tmp_path / "rehearsal/runs/none/seed0/run.json").exists()
+    (blocked / "checkpoint.pt").unlink()
+    assert cli.run(["reproduce", *options]) == 0
+
+
+def test_ctrl_c_leaves_a_resumable_study(tmp_path):
+    """As in a terminal: SIGINT to the whole process group."""
+    words = [*REPRO, "reproduce", "--preset", "smoke", "--tables", "figure3", "--out", str(tmp_path)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    folder = tmp_path / "smoke" / "runs"
+    deadline = time.monotonic() + 120
+    while not any(json.loads(p.read_text())["step"] for p in folder.glob("*/seed0/run.json")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == runs.INTERRUPTED and "same command continues" in error
+    records = [json.loads(p.read_text()) for p in folder.glob("*/seed0/run.json")]
+    stopped = [r for r in records if r["status"] == "interrupted"]
+    assert stopped and all(0 < r["step"] < 600 for r in stopped)
+    assert all((folder / r["row"] / "seed0" / "checkpoint.pt").exists() for r in stopped)
+
+
+def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
+    import papermill
+
+    notebook = study.NOTEBOOKS / "table1_self_attention.ipynb"
+    with pytest.raises(papermill.PapermillExecutionError, match="Unknown notebook parameter 'presett'.*Did you mean 'preset'"):
+        papermill.execute_notebook(notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False)
+
+
+def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
+    for path in study.NOTEBOOKS.glob("*.ipynb"):
+        cells = nbformat.read(path, 4).cells
+        assert not any(c.get("outputs") for c in cells), path.name
+        (parameters,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+        values = {}
+        exec(parameters.source, values)
+        study.Study.from_parameters(values)
+        assert values["preset"] == "smoke"
+        assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+
+
+def test_committed_results_are_whole():
+    """Each committed study: notebooks without an error cell, a finished record of the present configuration for each run."""
+    folders = [p for p in (runs.PROJECT / "results").iterdir() if p.is_dir()]
+    assert "smoke" in {p.name for p in folders}
+    for folder in folders:
+        committed, names = cli._finished_study(str(folder))
+        assert names and (folder / "real.png").exists()
+        for name in names:
+            cells = nbformat.read(folder / f"{paper.TABLES[name].notebook}.ipynb", 4).cells
+            assert not any(o.output_type == "error" for c in cells for o in c.get("outputs", []))
+            for task in committed.tasks([name]):
+                record = committed.run(task.row, task.seed).read()
+                assert record["config"]["preset"]["steps"] == PRESETS[folder.name].steps
+                assert record["provenance"]["code"]["dirty"] is False
+                assert (committed.run(task.row, task.seed).samples_path).exists()
+
+
+def test_environment_yml_has_the_makefiles_pins():
+    import yaml
+
+    pip = yaml.safe_load((runs.PROJECT / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    assert pip == ["-c constraints.txt", "-e .[test,notebook]"]
+    pins = dict(line.split("==") for line in (runs.PROJECT / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert (pins["torch"], pins["torchvision"]) == ("2.14.1", "0.29.1") and pins["scipy"] < "1.18"

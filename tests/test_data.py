@@ -1,0 +1,151 @@
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import shared_data
+from repro import data
+from repro.config import PRESETS, ReproError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three classes of four images: colour, grayscale, not square, larger than the preset."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "images"
+    for k, name in enumerate(("cat", "dog", "zebra")):
+        (root / name).mkdir(parents=True)
+        for i, (mode, size) in enumerate([("RGB", (32, 32)), ("L", (32, 32)), ("RGB", (50, 40)), ("RGBA", (64, 64))]):
+            shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(root / name / f"{i}.png")
+    return root
+
+
+def load(path, dataset="cifar10"):
+    return data.load(dataclasses.replace(PRESETS["rehearsal"], dataset=dataset), path)
+
+
+def test_a_folder_of_class_folders(folder):
+    loaded = load(folder)
+    assert loaded.images.shape == (12, 32, 32, 3) and loaded.images.dtype == np.uint8
+    assert loaded.class_names == ("cat", "dog", "zebra") and np.bincount(loaded.labels).tolist() == [4, 4, 4]
+    assert np.array_equal(loaded.images[0], np.asarray(Image.open(folder / "cat/0.png")))  # right size: untouched
+    gray = loaded.images[1]
+    assert (gray == gray[..., :1]).all()
+    whole = Image.open(folder / "cat/2.png")
+    square = whole.crop((5, 0, 45, 40)).resize((32, 32), Image.Resampling.BICUBIC)
+    assert np.array_equal(loaded.images[2], np.asarray(square))
+    assert isinstance(loaded.images, np.memmap)
+
+
+def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
+    first = load(folder)
+    monkeypatch.setattr(data, "_prepare", lambda *a: pytest.fail("the cache was not used"))
+    assert load(folder).fingerprint == first.fingerprint
+    monkeypatch.undo()
+    Image.new("RGB", (32, 32)).save(folder / "cat/0.png")
+    assert load(folder).fingerprint != first.fingerprint
+
+
+def test_a_damaged_cache_is_prepared_again(folder, caplog):
+    first = load(folder)
+    (path,) = data.cache_folder().glob("data/*/images.npy")
+    path.write_bytes(path.read_bytes()[:500])
+    assert load(folder).fingerprint == first.fingerprint and "damaged" in caplog.text
+
+
+def test_parquet_files(folder, tmp_path):
+    import datasets
+
+    target = tmp_path / "parquet"
+    target.mkdir()
+    whole = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    whole.to_parquet(str(target / "train-00000-of-00001.parquet"))
+    whole.select(range(2)).to_parquet(str(target / "test-00000-of-00001.parquet"))
+    loaded, of_folder = load(target), load(folder)
+    assert loaded.fingerprint == of_folder.fingerprint and loaded.class_names == of_folder.class_names
+
+
+def test_a_train_folder_within_is_taken(folder):
+    (folder.parent / "set" / "val").mkdir(parents=True)
+    folder.rename(folder.parent / "set" / "train")
+    assert len(load(folder.parent / "set").images) == 12
+
+
+def refused(path, *words):
+    with pytest.raises(ReproError) as caught:
+        load(path)
+    text = str(caught.value)
+    assert all(word in text for word in words), text
+    assert "\n" not in text
+
+
+def test_bad_sources_are_refused_in_one_sentence(folder, tmp_path):
+    refused(tmp_path / "nowhere", "nowhere", "--data")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "holds no images")
+    (tmp_path / "only-test").mkdir()
+    (tmp_path / "only-test" / "test-0.parquet").write_bytes(b"x")
+    refused(tmp_path / "only-test", "train*.parquet")
+
+
+def test_a_file_that_is_not_an_image_is_named(folder):
+    (folder / "dog" / "1.png").write_text("not an image")
+    refused(folder, "dog/1.png", "not an image")
+    (folder / "dog" / "1.png").unlink()
+    (folder / "dog" / "notes.txt").write_text("notes")
+    refused(folder, "dog/notes.txt", "not an image")
+
+
+def test_a_truncated_image_is_named(folder):
+    path = folder / "zebra" / "3.png"
+    path.write_bytes(path.read_bytes()[:2000])
+    refused(folder, "zebra/3.png")
+
+
+def test_one_class_is_refused(folder):
+    import shutil
+
+    shutil.rmtree(folder / "dog"), shutil.rmtree(folder / "zebra")
+    refused(folder, "one class only", "cat")
+
+
+def test_an_unreachable_hub_names_the_remedy(monkeypatch):
+    import datasets
+
+    def offline(*_, **__):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    refused(None, "uoft-cs/cifar10", "--data")
+
+
+def test_the_embedded_set_is_the_same_everywhere(rehearsal):
+    a = data.load(rehearsal)
+    assert a.images.shape == (10_000, 32, 32, 3) and a.num_classes == 10
+    again = hashlib.sha256(np.ascontiguousarray(a.images))
+    again.update(a.labels)
+    assert again.hexdigest() == a.fingerprint
+
+
+def test_real_cifar10():
+    loaded = load(shared_data("cifar10"))
+    assert loaded.images.shape == (50_000, 32, 32, 3)
+    assert np.bincount(loaded.labels).tolist() == [5000] * 10 and loaded.class_names[0] == "airplane"
+    # pixels and labels of data_batch_1.bin, whose MD5 the public download scripts record
+    first = loaded.images[:10_000].transpose(0, 3, 1, 2).reshape(10_000, -1)
+    batch = np.concatenate([loaded.labels[:10_000, None].astype(np.uint8), first], axis=1)
+    assert hashlib.md5(batch.tobytes()).hexdigest() == "5dd7e06a14cb22eb9f671a540d1b7c25"
+
+
+def test_real_tiny_imagenet():
+    loaded = data.load(dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet"))
+    assert loaded.images.shape == (50_000, 32, 32, 3) and loaded.num_classes == 100
+    assert np.bincount(loaded.labels).tolist() == [500] * 100

@@ -1,0 +1,265 @@
+"""The training loop: its updates, its record, and that stopping it changes nothing."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from repro import losses, models, runs, train
+from repro.config import ReproError
+
+
+@pytest.fixture
+def light_scores(monkeypatch):
+    """Scores without an extractor, for tests of the loop itself: numbers that depend on every sample."""
+
+    class Light:
+        definition = {"extractor": "none"}
+
+        def __init__(self, config, data):
+            pass
+
+        def __call__(self, images, labels):
+            return {"fid": float(images.astype(np.float64).var()), "is": float(images.mean()), "diversity": 1.0}
+
+    monkeypatch.setattr(train, "Scorer", Light)
+
+
+def train_in(folder, config, data, row="none"):
+    return train.train(config, data, runs.Run(folder), row)
+
+
+def steady(record):
+    """The record without what may differ between two equal runs: times and machine."""
+    return {k: v for k, v in record.items() if k != "provenance"}
+
+
+def same_weights(a, b):
+    a, b = (train.read_checkpoint(runs.Run(folder)) for folder in (a, b))
+    for name in ("g", "d"):
+        assert all(torch.equal(x, y) for x, y in zip(a[name].values(), b[name].values(), strict=True)), name
+
+
+def test_hinge_losses_in_numbers():
+    real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 3.0])
+    assert losses.hinge_d(real, fake).item() == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 4) / 3)
+    assert losses.hinge_g(fake).item() == pytest.approx(-1 / 3)
+    assert losses.auxiliary_classifier(torch.zeros(4, 10), torch.arange(4)).item() == pytest.approx(math.log(10))
+
+
+def snapshot(network):
+    return {k: v.clone() for k, v in network.state_dict().items()}
+
+
+def changed(network, before):
+    return {k for k, v in network.state_dict().items() if not torch.equal(v, before[k])}
+
+
+def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_released_code(make_config, shapes_data):
+    config = make_config("attention_16")
+    g, d = models.build(config)
+    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
+    images, labels = train.Batches(shapes_data, 8, 0, False).batch(0)
+
+    before_g, before_d = snapshot(g), snapshot(d)
+    train.update_d(config, g, d, optimiser_d, images, labels, 0, "fp32")
+    of_g, of_d = changed(g, before_g), changed(d, before_d)
+    assert of_g and all("parametrizations.weight.0." in k or "running" in k or "num_batches" in k for k in of_g)
+    assert "stages.16x16.conv1.parametrizations.weight.original" in of_d and "stages.16x16.conv1.parametrizations.weight.0.u" in of_d
+
+    before_g, before_d = snapshot(g), snapshot(d)
+    train.update_g(config, g, d, optimiser_g, 0, "fp32")
+    assert changed(d, before_d) == set()  # neither weights nor power-iteration vectors
+    assert "stem.parametrizations.weight.original" in changed(g, before_g)
+    assert "stem.parametrizations.weight.0.u" in changed(g, before_g)
+    assert d.training and all(p.requires_grad for p in d.parameters())
+
+
+def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
+    """After one D update each `u` is exactly one power iteration of the initial weight away, real and fake passes together."""
+    config = make_config()
+    g, d = models.build(config)
+    _, optimiser_d = train.make_optimisers(config, g, d)
+    norm = d.linear.parametrizations.weight[0]
+    weight, u = d.linear.parametrizations.weight.original.detach().clone(), norm.u.clone()
+    v = torch.nn.functional.normalize(weight.T @ u, dim=0)
+    expected = torch.nn.functional.normalize(weight @ v, dim=0)
+    images, labels = train.Batches(shapes_data, 8, 0, False).batch(0)
+    train.update_d(config, g, d, optimiser_d, images, labels, 0, "fp32")
+    torch.testing.assert_close(norm.u, expected)
+    torch.testing.assert_close(norm.v, v)
+
+
+def test_learning_rates_are_those_of_the_recipe_times_the_presets_scale(make_config):
+    config = make_config(learning_rate_scale=4.0)
+    optimiser_g, optimiser_d = train.make_optimisers(config, *models.build(config))
+    assert optimiser_g.param_groups[0]["lr"] == pytest.approx(4e-4)
+    assert optimiser_d.param_groups[0]["lr"] == pytest.approx(16e-4)
+    assert optimiser_d.param_groups[0]["betas"] == (0.0, 0.999)
+
+
+def test_updates_of_d_for_each_of_g_and_the_data_they_see(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    seen, original = [], train.update_d
+    monkeypatch.setattr(train, "update_d", lambda *a: seen.append((a[6], a[4].sum().item())) or original(*a))
+    train_in(tmp_path, make_config("sngan_projection", steps=2), shapes_data)
+    assert [i for i, _ in seen] == list(range(10)) and len({total for _, total in seen}) == 10
+
+
+def test_batches_visit_every_image_once_an_epoch_and_flip_when_asked(shapes_data):
+    batches = train.Batches(shapes_data, 1000, 0, False)
+    ids = [label for i in range(batches.per_epoch) for label in batches.batch(i)[1].tolist()]
+    assert np.bincount(ids).tolist() == np.bincount(shapes_data.labels).tolist()
+    first, again, later = (batches.batch(i)[0] for i in (0, 0, batches.per_epoch))
+    assert torch.equal(first, again) and not torch.equal(first, later)
+    flipped = train.Batches(shapes_data, 1000, 0, True).batch(0)[0]
+    same = (flipped == first).flatten(1).all(1)
+    mirrored = (flipped == first.flip(3)).flatten(1).all(1)
+    assert (same | mirrored).all() and 400 < (same & ~mirrored).sum() + (same & mirrored).sum() < 900
+
+
+def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
+    record = train_in(tmp_path, make_config("attention_16"), shapes_data, "attention_16")
+    assert json.loads((tmp_path / "run.json").read_text()) == record
+    assert record["status"] == "complete" and record["step"] == 4
+    assert [h["step"] for h in record["history"]] == [1, 2, 3, 4] and [s["step"] for s in record["scores"]] == [2, 4]
+    assert record["history"][-1]["gamma_g"]["16x16"] != 0 and record["history"][-1]["gamma_d"]["16x16"] != 0
+    assert record["final"] == record["scores"][-1] and record["best"]["fid"] == min(s["fid"] for s in record["scores"])
+    assert record["provenance"]["data_fingerprint"] == shapes_data.fingerprint
+    assert record["provenance"]["images_per_second"] > 0 and (tmp_path / "samples.png").exists()
+    assert str(tmp_path) not in (tmp_path / "run.json").read_text()  # no path of this machine
+    stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
+    assert train_in(tmp_path, make_config("attention_16"), shapes_data) == record  # finished: nothing is trained again
+    assert (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5}, {"d_steps": 2, "flip": True}])
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path, light_scores, monkeypatch, changes, stop_at):
+    config = make_config("attention_16", **changes)
+    straight = train_in(tmp_path / "straight", config, shapes_data)
+
+    original = train.update_g
+
+    def stop(*a):
+        if a[4] == stop_at - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*a)
+
+    monkeypatch.setattr(train, "update_g", stop)
+    with pytest.raises(runs.Interrupted, match=f"stopped at step {stop_at} of 4"):
+        train_in(tmp_path / "stopped", config, shapes_data)
+    assert runs.Run(tmp_path / "stopped").read()["status"] == "interrupted"
+    monkeypatch.setattr(train, "update_g", original)
+    resumed = train_in(tmp_path / "stopped", config, shapes_data)
+    assert steady(resumed) == steady(straight)
+    same_weights(tmp_path / "straight", tmp_path / "stopped")
+
+
+def test_a_killed_run_ends_in_the_same_bits(tmp_path):
+    """SIGKILL from outside, through the real command, with the real scores."""
+    command = [sys.executable, "-m", "repro", "train", "attention_16", "--preset", "rehearsal", "--out"]
+    subprocess.run([*command, str(tmp_path / "straight")], check=True, capture_output=True)
+    killed = tmp_path / "killed/rehearsal/runs/attention_16/seed0"
+    process = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (killed / "checkpoint.pt").exists():
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
+    straight = tmp_path / "straight/rehearsal/runs/attention_16/seed0"
+    assert steady(runs.Run(killed).read()) == steady(runs.Run(straight).read())
+    same_weights(killed, straight)
+
+
+def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    seen, original = [], train.update_g
+
+    def watch(config, g, *a):
+        out = original(config, g, *a)
+        seen.append(g.state_dict()["last_conv.bias"].clone())
+        return out
+
+    monkeypatch.setattr(train, "update_g", watch)
+    train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, steps=4), shapes_data)
+    state = train.read_checkpoint(runs.Run(tmp_path))
+    average = seen[1]  # ema_start 2: the average begins with the weights after step 2
+    for weights in seen[2:]:
+        average = 0.9 * average + 0.1 * weights
+    torch.testing.assert_close(state["ema"]["module.last_conv.bias"], average)
+    for name in ("last_norm.running_mean", "stem.parametrizations.weight.0.u"):
+        assert torch.equal(state["ema"][f"module.{name}"], state["g"][name])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    calls, original = [], losses.hinge_d
+    monkeypatch.setattr(losses, "hinge_d", lambda *a: calls.append(1) or original(*a) * (math.nan if len(calls) == 3 else 1))
+    record = train_in(tmp_path, make_config(), shapes_data)
+    assert record["status"] == "diverged" and record["step"] == 3 and "step 3" in record["error"]
+    assert [s["step"] for s in record["scores"]] == [2]
+    assert train_in(tmp_path, make_config(), shapes_data) == record  # a result, not trained again
+
+
+def test_samples_that_no_longer_differ_end_the_run_as_collapsed(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    monkeypatch.setattr(train, "COLLAPSE_DIVERSITY", 1.5)
+    record = train_in(tmp_path, make_config(), shapes_data)
+    assert record["status"] == "collapsed" and record["step"] == 2 and "no longer differ" in record["error"]
+
+
+def test_a_folder_of_another_configuration_is_refused_by_field(make_config, shapes_data, tmp_path, light_scores):
+    train_in(tmp_path, make_config(), shapes_data)
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(ReproError, match="recipe.beta2 was 0.999 and is now 0.9"):
+        train_in(tmp_path, make_config(beta2=0.9), shapes_data)
+    assert (tmp_path / "run.json").read_bytes() == before
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(ReproError, match="checkpoint.*seed was 0 and is now 1"):
+        train_in(tmp_path, make_config(seed=1), shapes_data)
+
+
+def test_a_damaged_checkpoint_is_noticed(make_config, shapes_data, tmp_path, light_scores):
+    train_in(tmp_path, make_config(), shapes_data)
+    path = tmp_path / "checkpoint.pt"
+    whole = path.read_bytes()
+    for damaged in (whole[:1000], b"", whole[:5000] + b"x" + whole[5001:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ReproError, match="damaged"):
+            train.read_checkpoint(runs.Run(tmp_path))
+
+
+def test_a_full_disk_leaves_the_last_good_files(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    runs.write_atomically(path, b"good")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError):
+        runs.write_atomically(path, b"half")
+    assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
+
+
+def test_bf16_falls_back_loudly_where_the_processor_lacks_it(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert train.native_precision("bf16") == "fp32" and "no bf16" in caplog.text
+    assert train.native_precision("fp32") == "fp32"
+
+
+def test_the_step_learns(make_config, shapes_data):
+    """Twenty updates of D alone separate real from generated images; G's updates then raise D's logits of its images."""
+    config = make_config(batch_size=16, learning_rate_scale=1.0)
+    g, d = models.build(config)
+    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
+    batches = train.Batches(shapes_data, 16, 0, False)
+    losses_d = [train.update_d(config, g, d, optimiser_d, *batches.batch(i), i, "fp32")[0].item() for i in range(20)]
+    assert np.mean(losses_d[-5:]) < 0.75 * losses_d[0]
+    losses_g = [train.update_g(config, g, d, optimiser_g, i, "fp32").item() for i in range(20)]
+    assert np.mean(losses_g[-3:]) < losses_g[0] - 0.25
