@@ -40,6 +40,7 @@ def reproduce(
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import paper, report as reports
     from .study import Study
+    from .verdicts import verdicts
 
     start = time.monotonic()
     names = _table_names(tables)
@@ -53,7 +54,7 @@ def reproduce(
 
     for name in names:
         _print_frame(reports.present(study, paper.TABLES[name]), paper.TABLES[name].title)
-    _print_frame(reports.verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
+    _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
     _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)
     _say(f"Notebooks, tables and figures: {_relative(study.folder, runs.PROJECT)}. {time.monotonic() - start:.0f} s in all.")
 
@@ -99,13 +100,13 @@ def report(
     to: Annotated[Optional[str], typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
-    from . import index
+    from . import pages
 
     study, names = _finished_study(source)
     folder = Path(to) if to else study.folder
     _write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
-        index.write(runs.PROJECT / "results")
+        pages.write_index(runs.PROJECT / "results")
     _say(f"Notebooks, tables and figures: {_relative(folder, runs.PROJECT)}.")
 
 
@@ -114,7 +115,7 @@ def accept(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
     """Copy a finished study from OUT to results/ and execute the notebooks there: it becomes the reference."""
     import shutil
 
-    from . import index
+    from . import pages
 
     study, names = _finished_study(str(Path(out) / preset))
     target = runs.PROJECT / "results" / preset
@@ -128,7 +129,7 @@ def accept(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
     shutil.copyfile(study.folder / "real.png", target / "real.png")
     committed, names = _finished_study(str(target))
     _write_notebooks(committed, names, target)
-    index.write(runs.PROJECT / "results")
+    pages.write_index(runs.PROJECT / "results")
     _say(f"results/{preset} now holds this study: look at it, then commit it.")
 
 
@@ -175,14 +176,14 @@ def _finished_study(source: str):
 
 
 def _write_notebooks(study, names: list[str], folder: Path) -> None:
-    from . import paper, report as reports
+    from . import pages, paper
     from .study import execute_notebook
 
     for name in names:
         execute_notebook(paper.TABLES[name].notebook, study, folder)
-        reports.write_table(study, paper.TABLES[name], folder)
+        pages.write_table(study, paper.TABLES[name], folder)
     execute_notebook("report", study, folder)
-    reports.write_report(study, folder)
+    pages.write_report(study, folder)
 
 
 def _print_frame(frame, title: str) -> None:

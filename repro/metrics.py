@@ -20,7 +20,7 @@ class Statistics:
     count: int
 
     @classmethod
-    def of(cls, features: np.ndarray) -> "Statistics":
+    def of(cls, features: np.ndarray) -> Statistics:
         """features: (N, D), N at least 2."""
         x = torch.from_numpy(np.asarray(features, np.float64))
         return cls(x.mean(0).numpy(), torch.cov(x.T).numpy(), len(x))

@@ -1,18 +1,15 @@
-"""From run folders to frames, tables, verdicts and files. No torch here: a reader with committed runs waits for nothing."""
+"""From run folders to frames and tables. No torch here: a reader with committed runs waits for nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from . import paper, runs
 from .config import Preset, ReproError, SizeNotAvailable
-from .study import Study, configure, rows, run_name
+from .study import Study, configure, run_name
 
 # name -> (heading, whether a larger value is better, digits shown)
 METRICS = {
@@ -23,7 +20,6 @@ METRICS = {
 }
 EXTRACTOR_LABELS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
 SHORT_LABELS = {"efficientnet_lite0": "Lite0", "inception": "Inception"}
-CONFIDENCE = 0.95
 
 
 def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
@@ -187,105 +183,6 @@ def _cell(mean: float, sd: float, seeds: int, status: str, digits: int) -> str:
     return f"{mean:.{digits}f} (1 seed)" if seeds == 1 else f"{mean:.{digits}f} ± {sd:.{digits}f} ({seeds} seeds)"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One comparison of a claim: paired differences over seeds, positive in the claim's direction, with their interval."""
-
-    text: str
-    differences: tuple[float, ...]
-    interval: tuple[float, float] | None
-
-    @property
-    def verdict(self) -> str:
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
-            return "inconclusive"
-        return "supported" if self.interval[0] > 0 else "contradicted"
-
-
-def t_interval(values: Iterable[float]) -> tuple[float, float] | None:
-    """Student's t interval of the mean at `CONFIDENCE`; None for fewer than two values."""
-    from scipy import stats
-
-    values = np.asarray(list(values), float)
-    if len(values) < 2:
-        return None
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
-
-
-def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
-    """The comparison over the seeds that have all its rows; None when a side has no rows at this resolution."""
-    better, worse = (
-        [name for name in names if unavailable(rows()[name], study.preset) is None]
-        for names in (comparison.better, comparison.worse)
-    )
-    if not better or not worse:
-        return None
-    _, larger_is_better, _ = METRICS[comparison.metric]
-    name = heading(comparison.metric, study.preset)
-    sign = 1 if larger_is_better else -1
-    differences = []
-    for seed in range(study.seeds):
-        sides = [[_value(study, row, seed, comparison) for row in side] for side in (better, worse)]
-        if all(v is not None for side in sides for v in side):
-            differences.append(sign * (np.mean(sides[0]) - np.mean(sides[1])))
-    labels = [" and ".join(rows()[row].label for row in side) for side in (better, worse)]
-    what = f"{name} decline from best to last, %" if comparison.measure == "decline" else name
-    return Measured(f"{what}, {labels[0]} against {labels[1]}", tuple(map(float, differences)), t_interval(differences))
-
-
-def _value(study: Study, name: str, seed: int, comparison: paper.Comparison) -> float | None:
-    record = study.run(run_name(rows()[name], study.preset), seed).read()
-    if record is None or record["status"] not in runs.FINISHED or not record.get("final"):
-        return None
-    final = record["final"][comparison.metric]
-    if comparison.measure == "decline":
-        best = record["best"][comparison.metric]
-        return 100 * (final - best) / best
-    return final
-
-
-def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
-    """claim, statement, verdict and evidence. The verdict is supported when every comparison is, contradicted when one is."""
-    preset, comparisons, scaled = study.preset, claim.comparisons, ""
-    measured = [m for m in (measure(study, c) for c in comparisons) if m]
-    if not measured and preset.resolution in claim.analogue:
-        measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
-        scaled = f"At {preset.resolution} px, on the maps of the same size relative to the image. "
-    line = {"claim": claim.name, "statement": claim.statement}
-    if claim.untested:
-        return line | {"verdict": "not tested", "evidence": claim.untested[0].upper() + claim.untested[1:] + "."}
-    if not measured:
-        return line | {"verdict": "not testable", "evidence": f"Its feature maps do not exist at {preset.resolution} px."}
-    if not any(m.differences for m in measured):
-        return line | {"verdict": "not run", "evidence": "Its rows have no finished runs here."}
-    verdicts = {m.verdict for m in measured if m.differences}
-    if any(not m.differences for m in measured):
-        verdicts.add("inconclusive")
-    if "contradicted" in verdicts:
-        overall = "contradicted"
-    else:
-        overall = "inconclusive" if "inconclusive" in verdicts else "supported"
-    return line | {"verdict": overall, "evidence": scaled + "; ".join(map(_evidence, measured)) + "."}
-
-
-def _evidence(m: Measured) -> str:
-    if not m.differences:
-        return f"{m.text}: not run"
-    mean = np.mean(m.differences)
-    direction = "better" if mean > 0 else "worse"
-    text = f"{m.text}: {direction} by {abs(mean):.2f}"
-    if m.interval is None:
-        return text + " (1 seed, no interval)"
-    low, high = m.interval
-    return text + f" ({CONFIDENCE:.0%} interval of the gain {low:+.2f} to {high:+.2f}, {len(m.differences)} seeds)"
-
-
-def verdicts(study: Study, *claims: str) -> pd.DataFrame:
-    """The verdicts on the named claims, or on all."""
-    return pd.DataFrame([verdict(study, c) for c in paper.CLAIMS if not claims or c.name in claims])
-
-
 def named_values(study: Study, table: paper.Table) -> dict[str, float]:
     """Every final score by "row/seed/metric", rounded to what a regression should notice; for checks of printed text."""
     tidy = scores(study, table)
@@ -372,21 +269,3 @@ def show(table: pd.DataFrame):
     from IPython.display import Markdown
 
     return Markdown(to_markdown(table))
-
-
-def write_table(study: Study, table: paper.Table, folder: Path) -> None:
-    """<notebook>.csv (numbers), .md (for readers) and .png (scores by row) of a table."""
-    from . import plots
-
-    folder.mkdir(parents=True, exist_ok=True)
-    summary(study, table).to_csv(folder / f"{table.notebook}.csv", index=False, float_format="%.6g")
-    text = f"# {table.title}\n\nPaper: {paper.SETTING}. Ours: preset `{study.preset.name}`, {definition(study)}.\n\n"
-    (folder / f"{table.notebook}.md").write_text(text + to_markdown(present(study, table)) + "\n")
-    plots.save(plots.final_scores(study, table), folder / f"{table.notebook}.png")
-
-
-def write_report(study: Study, folder: Path) -> None:
-    """report.csv and report.md: the verdicts."""
-    table = verdicts(study)
-    table.to_csv(folder / "report.csv", index=False)
-    (folder / "report.md").write_text(f"# Verdicts, preset `{study.preset.name}`\n\n{to_markdown(table)}\n")

@@ -84,7 +84,7 @@ class Study:
         self.jobs = jobs or max(1, (os.cpu_count() or 1) // self.preset.threads)
 
     @classmethod
-    def from_parameters(cls, names: dict) -> "Study":
+    def from_parameters(cls, names: dict) -> Study:
         """The study of a notebook: `Study.from_parameters(globals())` after the cell tagged `parameters`.
 
         Raises ReproError for a parameter the notebooks do not have (papermill itself only warns).

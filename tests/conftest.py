@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from repro import data, study
-from repro.config import PRESETS, Config, Recipe
+from repro.config import PRESETS, Recipe
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

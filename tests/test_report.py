@@ -10,6 +10,7 @@ import pytest
 from repro import paper, plots, report, runs
 from repro.config import ReproError
 from repro.study import Study, configure, rows, run_name
+from repro.verdicts import measure, t_interval, verdicts
 
 DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, "references": 20}
 
@@ -73,7 +74,7 @@ def test_an_ended_run_says_where(study_of):
 def test_verdicts(study_of, residual, expected):
     attention = [100, 101, 102][: len(residual)]
     study = study_of({f"{kind}_{size}": v for size in (8, 16) for kind, v in (("attention", attention), ("residual", residual))})
-    (line,) = report.verdicts(study, "C5").to_dict("records")
+    (line,) = verdicts(study, "C5").to_dict("records")
     assert line["verdict"] == expected
     assert "attention at 16 against residual at 16" in line["evidence"]
 
@@ -81,35 +82,35 @@ def test_verdicts(study_of, residual, expected):
 def test_a_claim_needs_each_of_its_comparisons(study_of):
     good, bad = [110, 112, 111], [90, 92, 91]
     rows_ = {"attention_8": [100, 101, 102], "attention_16": [100, 101, 102], "residual_8": good}
-    assert report.verdicts(study_of(rows_), "C5")["verdict"].item() == "inconclusive"  # residual_16 has not run
-    assert report.verdicts(study_of(rows_ | {"residual_16": bad}), "C5")["verdict"].item() == "contradicted"
+    assert verdicts(study_of(rows_), "C5")["verdict"].item() == "inconclusive"  # residual_16 has not run
+    assert verdicts(study_of(rows_ | {"residual_16": bad}), "C5")["verdict"].item() == "contradicted"
 
 
 def test_a_higher_inception_score_is_better(study_of):
     study = study_of({"sagan": [50, 51, 52], "sngan_projection": [100, 101, 102], "acgan": [100, 103, 102]})
-    assert report.verdicts(study, "C6")["verdict"].item() == "supported"
+    assert verdicts(study, "C6")["verdict"].item() == "supported"
     worse = study_of({"sagan": [150, 151, 152], "sngan_projection": [100, 101, 102], "acgan": [100, 103, 102]})
-    assert report.verdicts(worse, "C6")["verdict"].item() == "contradicted"
+    assert verdicts(worse, "C6")["verdict"].item() == "contradicted"
 
 
 def test_the_decline_is_from_best_to_last(study_of):
     study = study_of({"sn_g_d": [150, 160, 155], "sn_g_d_ttur": [100, 101, 102]},
                      best={"sn_g_d": 100, "sn_g_d_ttur": 99})
     comparison = next(c for c in paper.CLAIMS if c.name == "C2").comparisons[0]
-    measured = report.measure(study, comparison)
+    measured = measure(study, comparison)
     assert measured.differences[0] == pytest.approx(50 - 100 / 99 * 1.0, abs=0.1) and measured.verdict == "supported"
 
 
 def test_claims_about_maps_that_do_not_exist(study_of):
-    found = report.verdicts(study_of({"none": [100]})).set_index("claim")["verdict"]
+    found = verdicts(study_of({"none": [100]})).set_index("claim")["verdict"]
     assert found["C3"] == "not testable" and found["C7"] == "not tested" and found["C4"] == "not run"
 
 
 def test_the_interval_is_students(study_of):
     values = [1.0, 2.0, 4.0]
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # t quantile for 2 degrees of freedom
-    assert report.t_interval(values) == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-5)
-    assert report.t_interval([1.0]) is None
+    assert t_interval(values) == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-5)
+    assert t_interval([1.0]) is None
 
 
 def test_scores_of_two_definitions_are_never_mixed(study_of):
