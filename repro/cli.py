@@ -53,7 +53,9 @@ def reproduce(
     _write_notebooks(study, names, study.folder)
 
     for name in names:
-        _print_frame(reports.present(study, paper.TABLES[name]), paper.TABLES[name].title)
+        shown = reports.present(study, paper.TABLES[name])
+        short = [c for c in shown if c not in ("best FID", "Δ IS", "Δ consistency", "seeds")]  # the rest is in the notebook
+        _print_frame(shown[short], paper.TABLES[name].title)
     _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
     _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)
     _say(f"Notebooks, tables and figures: {_relative(study.folder, runs.PROJECT)}. {time.monotonic() - start:.0f} s in all.")
@@ -187,15 +189,16 @@ def _write_notebooks(study, names: list[str], folder: Path) -> None:
 
 
 def _print_frame(frame, title: str) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_lines=False)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in frame:
-        table.add_column(str(column), overflow="fold")
+        table.add_column(str(column), no_wrap=column == "", overflow="fold")
     for line in frame.itertuples(index=False):
         table.add_row(*map(str, line))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _print_difference(study, committed, names: list[str]) -> None:

@@ -89,10 +89,13 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     Raises ReproError when there is nothing to read, a file is not an image (named), or there is only one class.
     """
     name = choose("data set", preset.dataset, DATASETS)
+    if path is not None:
+        name = Path(path).name
     if path is None and name == "symmetric_shapes":
         source = f"seed 0, {SHAPES_COUNT} images, {_code_hash()}"
     else:
-        source = _source_id(path if path is not None else HUB[name])
+        path = HUB[name] if path is None else path
+        source = _source_id(path)
     wanted = hashlib.sha256(f"{source}|{preset.resolution}|1".encode()).hexdigest()[:16]
     folder = cache_folder() / "data" / f"{name}-{preset.resolution}-{wanted}"
     try:
@@ -102,13 +105,13 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     except ValueError as error:
         log.warning("The prepared data in %s are damaged (%s): preparing them again.", folder.name, error)
         shutil.rmtree(folder, ignore_errors=True)
-    if path is None and name == "symmetric_shapes":
+    if path is None:
         from .shapes import CLASS_NAMES, symmetric_shapes
 
         images, labels = symmetric_shapes(SHAPES_COUNT, preset.resolution)
         class_names = list(CLASS_NAMES)
     else:
-        images, labels, class_names = _prepare(path if path is not None else HUB[name], preset.resolution)
+        images, labels, class_names = _prepare(path, preset.resolution)
     _write_cache(folder, images, labels, class_names)
     return _read_cache(name, folder)
 

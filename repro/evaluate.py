@@ -63,13 +63,14 @@ def sheet_png(images: np.ndarray, labels: np.ndarray, columns: int = 10, rows: i
 
 
 def extract(extractor: torch.nn.Module, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and class probabilities (N, classes) of uint8 images (N, H, W, 3)."""
+    """Features (N, D) and class probabilities (N, classes) of uint8 images (N, H, W, 3), on the extractor's device."""
+    device = next(extractor.parameters()).device
     parts = [
-        extractor(torch.from_numpy(np.ascontiguousarray(images[i : i + BATCH])).permute(0, 3, 1, 2))
+        extractor(torch.from_numpy(np.ascontiguousarray(images[i : i + BATCH])).to(device).permute(0, 3, 1, 2))
         for i in range(0, len(images), BATCH)
     ]
     features, probabilities = zip(*parts, strict=True)
-    return torch.cat(features).numpy(), torch.cat(probabilities).numpy()
+    return torch.cat(features).cpu().numpy(), torch.cat(probabilities).cpu().numpy()
 
 
 class Scorer:
@@ -78,9 +79,9 @@ class Scorer:
     The reference statistics are computed once and cached by all that decides them: data, count, extractor and resizer.
     """
 
-    def __init__(self, config: Config, data: ImageData):
+    def __init__(self, config: Config, data: ImageData, device: str = "cpu"):
         preset = config.preset
-        self.extractor = load_extractor(preset.extractor)
+        self.extractor = load_extractor(preset.extractor).to(device)
         self.symmetric = data.name == "symmetric_shapes"
         count = min(preset.references, len(data.images))
         chosen = stream("references", preset.sampling_seed).permutation(len(data.images))[:count]

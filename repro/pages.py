@@ -42,7 +42,7 @@ def _setting(study: Study) -> str:
     p = study.preset
     seeds = "1 training seed" if study.seeds == 1 else f"{study.seeds} training seeds"
     return (
-        f"{p.dataset.replace('_', ' ')}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of {p.batch_size}, {seeds}."
+        f"{report.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of {p.batch_size}, {seeds}."
         f" Ours: {report.definition(study)}. Paper: {paper.SETTING}."
     )
 

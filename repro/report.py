@@ -49,6 +49,13 @@ def heading(metric: str, preset: Preset) -> str:
     return f"{name} ({SHORT_LABELS[preset.extractor]})" if metric in ("fid", "is") else name
 
 
+def data_name(study: Study) -> str:
+    """The data the study's runs were trained on; the preset's own where there are none."""
+    found = (record for table in paper.TABLES.values() for record in records(study, table).values())
+    record = next(found, None)
+    return (record["provenance"]["data"] if record else study.preset.dataset).replace("_", " ")
+
+
 def definition(study: Study) -> str:
     """How our scores are measured, in words: extractor, images, reference."""
     for table in paper.TABLES.values():
@@ -153,7 +160,7 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
     for metric, (name, _, digits) in METRICS.items():
         if f"{metric}_mean" not in numbers or metric == "diversity":
             continue
-        columns = numbers[[f"{metric}_mean", f"{metric}_sd", "seeds", "status"]].itertuples(index=False)
+        columns = numbers[[f"{metric}_mean", f"{metric}_sd", "status"]].itertuples(index=False)
         shown[f"ours: {heading(metric, study.preset)}"] = [_cell(*values, digits) for values in columns]
         shown[f"Δ {name}"] = [
             "reference" if row == table.reference else _number(v, digits, sign=True)
@@ -161,6 +168,7 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
         ]
         if metric == "fid":
             shown["best FID"] = [_number(v, digits) for v in numbers["fid_best_mean"]]
+    shown["seeds"] = numbers["seeds"].astype(str)
     if not numbers["status"].str.fullmatch("complete|n/a.*").all():
         shown["status"] = numbers["status"]
     return shown
@@ -170,17 +178,18 @@ def _paper_cell(value: float, certainty: str) -> str:
     if math.isnan(value):
         return "–"
     marks = {paper.SECOND_HAND: " (second-hand)", paper.OFF_A_PLOT: " (off a plot)", paper.UNVERIFIED: " (not verified)"}
-    return f"{value:.2f}{marks.get(certainty, '')}"
+    return f"{value:g}{marks.get(certainty, '')}"
 
 
 def _number(value: float, digits: int, sign: bool = False) -> str:
     return "–" if math.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
 
 
-def _cell(mean: float, sd: float, seeds: int, status: str, digits: int) -> str:
-    if seeds == 0:
-        return status  # not run, or n/a at this resolution
-    return f"{mean:.{digits}f} (1 seed)" if seeds == 1 else f"{mean:.{digits}f} ± {sd:.{digits}f} ({seeds} seeds)"
+def _cell(mean: float, sd: float, status: str, digits: int) -> str:
+    """Mean and, over two seeds or more, standard deviation; the status where nothing was scored (not run, n/a)."""
+    if math.isnan(mean):
+        return status
+    return f"{mean:.{digits}f}" if math.isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
 def named_values(study: Study, table: paper.Table) -> dict[str, float]:
@@ -229,7 +238,7 @@ def setup(study: Study) -> pd.DataFrame:
     """The scale of the study in a few lines for a reader."""
     p = study.preset
     lines = {
-        "data": f"{p.dataset.replace('_', ' ')}, {p.resolution}x{p.resolution} pixels",
+        "data": f"{data_name(study)}, {p.resolution}x{p.resolution} pixels",
         "networks": f"released code's ResNet pair, base width {p.channels}, latents of {p.z_dim}",
         "budget": f"{p.steps:,} generator updates of batch {p.batch_size}",
         "learning rates": f"the recipe's times {p.learning_rate_scale:g}",

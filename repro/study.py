@@ -164,10 +164,13 @@ class LocalExecutor:
         return words + (["--data", str(self.study.data)] if self.study.data else [])
 
     def train(self, tasks: list[Task]) -> None:
-        """Train all; a failed run does not stop the others. Raises ReproError at the end that names the failed ones."""
+        """Train all; a failed run does not stop the others, bad input and a full disk do.
+
+        Raises ReproError at the end that names the unfinished runs and repeats what the first failed one said.
+        """
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        waiting, running, failed = list(tasks), {}, []
+        waiting, running, ended, codes = list(tasks), {}, [], {}
         total, start = sum(t.steps for t in tasks), time.monotonic()
         first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
         environment = os.environ | {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -185,18 +188,17 @@ class LocalExecutor:
                     time.sleep(0.5)
                     for process in [p for p in running if p.poll() is not None]:
                         task = running.pop(process)
-                        if process.returncode == 0:
-                            progress.console.print(f"  {task.row} seed {task.seed}: {self._outcome(task)}", highlight=False)
-                        else:
-                            failed.append((task, process.returncode))
-                            progress.console.print(f"  {task.row} seed {task.seed}: stopped with exit code {process.returncode}")
-                            if process.returncode == 2:
-                                waiting.clear()  # bad input or a full disk: the others would end the same way
+                        ended.append(task)
+                        outcome = self._outcome(task) if process.returncode == 0 else f"stopped with exit code {process.returncode}"
+                        progress.console.print(f"  {task.row} seed {task.seed}: {outcome}", highlight=False)
+                        if process.returncode != 0:
+                            codes[task] = process.returncode
+                        if process.returncode == 2:
+                            waiting.clear()  # bad input or a full disk: the others would end the same way
                     done = sum(t.steps * self._share(t) for t in tasks)
                     elapsed = time.monotonic() - start
                     left = f"{(total - done) * elapsed / (done - first) / 60:.0f} min left" if done > first else "starting"
-                    finished = len(tasks) - len(waiting) - len(running)
-                    progress.update(bar, completed=done, text=f"{finished} of {len(tasks)} rows done, {left}")
+                    progress.update(bar, completed=done, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done, {left}")
             except BaseException:
                 for process in running:
                     process.terminate()  # each writes a checkpoint at its next step
@@ -205,11 +207,10 @@ class LocalExecutor:
                 if isinstance(sys.exception(), KeyboardInterrupt):
                     raise runs.Interrupted("Stopped; the same command continues where the runs left off.") from None
                 raise
-        if failed:
-            task, code = failed[0]
-            reason = self._last_line(task)
-            names = ", ".join(f"{t.row} seed {t.seed}" for t, _ in failed)
-            raise ReproError(f"{len(failed)} of {len(tasks)} runs did not finish ({names}). The first one said: {reason}")
+        if codes:
+            unfinished = [t for t in tasks if t not in ended or t in codes]
+            names = ", ".join(f"{t.row} seed {t.seed}" for t in unfinished)
+            raise ReproError(f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self._last_line(next(iter(codes)))}")
 
     def _share(self, task: Task) -> float:
         record = self.study.run(task.row, task.seed).read()

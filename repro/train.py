@@ -162,7 +162,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: dict)
     }
     if run.checkpoint_path.exists():
         restore(run, config, modules, record, precision)
-    scorer = Scorer(config, data)
+    scorer = Scorer(config, data, device)
     record["definition"] = scorer.definition | {"samples": preset.samples}
     batches = Batches(data, preset.batch_size, config.seed, recipe.flip)
     started, wall_before, saved_at = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic()

@@ -43,6 +43,7 @@ def test_a_folder_of_class_folders(folder):
     square = whole.crop((5, 0, 45, 40)).resize((32, 32), Image.Resampling.BICUBIC)
     assert np.array_equal(loaded.images[2], np.asarray(square))
     assert isinstance(loaded.images, np.memmap)
+    assert load(folder, "symmetric_shapes").name == "images"  # other data under the smoke preset are not the embedded set
 
 
 def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):

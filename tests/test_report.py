@@ -32,7 +32,7 @@ def study_of(tmp_path):
                     "status": status, "error": None, "step": 4, "parameters": {"generator": 5, "discriminator": 6},
                     "history": [{"step": s, "loss_d": 1.0, "loss_g": 0.0} | gamma for s in (2, 4)],
                     "scores": scores, "final": scores[-1], "best": runs.best(scores), "definition": definition,
-                    "provenance": {"wall_seconds": 60.0, "images_per_second": 7.0, "precision": "fp32"},
+                    "provenance": {"wall_seconds": 60.0, "images_per_second": 7.0, "precision": "fp32", "data": "symmetric_shapes"},
                 })
         return study
 
@@ -51,11 +51,11 @@ def test_the_table_in_numbers(study_of):
 
 def test_the_table_for_a_reader(study_of):
     shown = report.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index("")
-    assert shown.loc["none" if "none" in shown.index else "no block", "ours: FID (Lite0)"] == "105.0 ± 7.1 (2 seeds)"
+    assert shown.loc["no block", "seeds"] == "2" and shown.loc["no block", "ours: FID (Lite0)"] == "105.0 ± 7.1"
     assert shown.loc["attention at 16", "Δ FID"] == "-12.5" and shown.loc["no block", "Δ FID"] == "reference"
     assert shown.loc["attention at 64", "ours: FID (Lite0)"] == "n/a at 32 px"
     one = report.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
-    assert one.loc["no block", "ours: FID (Lite0)"] == "100.0 (1 seed)"
+    assert one.loc["no block", "ours: FID (Lite0)"] == "100.0"
     table2 = report.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
     assert "(not verified)" in table2.loc["AC-GAN", "paper: IS"] and "(second-hand)" in table2.loc["SAGAN", "paper: intra FID"]
 

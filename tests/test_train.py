@@ -23,7 +23,7 @@ def light_scores(monkeypatch):
     class Light:
         definition = {"extractor": "none"}
 
-        def __init__(self, config, data):
+        def __init__(self, config, data, device):
             pass
 
         def __call__(self, images, labels):
