@@ -78,8 +78,10 @@ def train(
     name = run_name(chosen, study.preset)
 
     from . import data as images
+    from .features import check_extractor
     from .train import train as train_run
 
+    check_extractor(study.preset.extractor)
     loaded = images.load(study.preset, study.data)
     study.write_real(loaded)
     run = study.run(name, seed)

@@ -50,12 +50,17 @@ class EfficientNetLite0(nn.Module):
         features = self.network.forward_head(maps, pre_logits=True)
         return features, torch.softmax(self.network.get_classifier()(features), dim=1)
 
-def load_extractor(name: str) -> nn.Module:
-    """The extractor called `name`. Raises ReproError for an unknown name, and for Inception, whose scores are not built yet."""
+def check_extractor(name: str) -> None:
+    """Raises ReproError for an unknown extractor, and for Inception, whose scores are not built yet: never a silent switch."""
     choose("extractor", name, EXTRACTORS)
     if name == "inception":
         raise ReproError(
             "Scores with Inception are not available in this version: use a preset with the offline extractor"
             " (smoke or cifar10-cpu)."
         )
+
+
+def load_extractor(name: str) -> nn.Module:
+    """The extractor called `name`. Raises as `check_extractor`."""
+    check_extractor(name)
     return EfficientNetLite0()

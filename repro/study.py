@@ -134,7 +134,9 @@ class Study:
         if not missing or self.executor == "none":
             return
         from . import data
+        from .features import check_extractor
 
+        check_extractor(self.preset.extractor)
         self.write_real(data.load(self.preset, self.data))  # once, before several processes ask for it; bad data end here
         LocalExecutor(self).train(missing)
 

@@ -81,6 +81,7 @@ def test_a_run_of_another_configuration_stops_the_study(reproduced, tmp_path):
     (["reproduce", "--seeds", "0"], "seeds is 0"),
     (["reproduce", "--jobs", "0"], "jobs"),
     (["reproduce", "--preset", "cifar10-cpu", "--data", "/nowhere/at all"], "'/nowhere/at all'"),
+    (["reproduce", "--preset", "imagenet"], "Inception are not available"),
     (["train", "atention_16"], "Did you mean 'attention_16'"),
     (["train", "attention_64"], "choose from 8, 16"),
     (["report", "--from", "results/nothing"], "no runs in results/nothing"),
