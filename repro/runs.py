@@ -2,7 +2,8 @@
 
     <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
                                       samples.png    a sheet of samples, a column a class
-                                      checkpoint.pt  everything training continues from (stays on this machine)
+                                      checkpoint.pt  everything training continues from (stays on this machine),
+                                      previous.pt    and the one before it
                                       train.log      what the training process printed
 """
 
@@ -60,6 +61,10 @@ class Run:
     @property
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint.pt"
+
+    @property
+    def previous_path(self) -> Path:
+        return self.folder / "previous.pt"
 
     @property
     def samples_path(self) -> Path:

@@ -6,10 +6,12 @@ import io
 import json
 import logging
 import math
+import os
 import signal
 import time
 import zlib
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 from filelock import FileLock
@@ -160,8 +162,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: dict)
         "provenance": runs.provenance(preset.threads, precision, device)
         | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
     }
-    if run.checkpoint_path.exists():
-        restore(run, config, modules, record, precision)
+    restore(run, config, modules, record, precision)
     scorer = Scorer(config, data, device)
     record["definition"] = scorer.definition | {"samples": preset.samples}
     batches = Batches(data, preset.batch_size, config.seed, recipe.flip)
@@ -233,30 +234,60 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: dict)
 
 
 def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
-    """One atomic file: a CRC-32 of the rest, then networks, optimisers, average, step and history."""
+    """One atomic file: a CRC-32 of the rest, then networks, optimisers, average, step and history. The last one is kept too."""
     state = {name: module.state_dict() for name, module in modules.items()}
     buffer = io.BytesIO()
     torch.save({"config": json.dumps(config.identity), "precision": precision, "record": json.dumps(record)} | state, buffer)
     data = buffer.getvalue()
+    if run.checkpoint_path.exists():
+        os.replace(run.checkpoint_path, run.previous_path)
     runs.write_atomically(run.checkpoint_path, zlib.crc32(data).to_bytes(4, "little") + data)
 
 
-def read_checkpoint(run: runs.Run) -> dict:
-    """The checkpoint's content. Raises ReproError when it is cut short or corrupt."""
-    data = run.checkpoint_path.read_bytes()
+def read_checkpoint(path: Path) -> dict:
+    """A checkpoint's content. Raises ReproError when it is cut short or corrupt."""
+    data = path.read_bytes()
     if len(data) < 5 or zlib.crc32(data[4:]).to_bytes(4, "little") != data[:4]:
-        raise ReproError(f"{run.checkpoint_path} is damaged (its checksum is wrong): delete it and the run starts anew.")
+        raise ReproError(f"{path} is damaged (its checksum is wrong).")
     return torch.load(io.BytesIO(data[4:]), map_location="cpu", weights_only=True)
 
 
+def newest_checkpoint(run: runs.Run) -> dict | None:
+    """The newest sound checkpoint, None when there is none. A damaged one is named in the log and the one before it taken.
+
+    Raises ReproError when every one there is is damaged.
+    """
+    damaged = []
+    for path in (run.checkpoint_path, run.previous_path):
+        if not path.exists():
+            continue
+        try:
+            state = read_checkpoint(path)
+        except ReproError as error:
+            log.warning("%s", error)
+            damaged.append(path)
+            continue
+        for other in damaged:  # or it would take the sound one's place at the next write
+            other.replace(other.with_suffix(".damaged"))
+        return state
+    if damaged:
+        raise ReproError(f"Every checkpoint in {run.folder} is damaged (wrong checksums): delete the folder and the run starts anew.")
+    return None
+
+
 def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
-    """Put a checkpoint's state into `modules` and `record`. Raises ReproError when it is of another configuration."""
-    state = read_checkpoint(run)
+    """Put the newest checkpoint's state into `modules` and `record`; nothing without one.
+
+    Raises ReproError when it is of another configuration, naming the fields.
+    """
+    state = newest_checkpoint(run)
+    if state is None:
+        return
     fields = runs.difference(json.loads(state["config"]), config.identity)
     if state["precision"] != precision:
         fields.append(f"precision was {state['precision']} and is now {precision}")
     if fields:
-        raise ReproError(f"{run.checkpoint_path} is of another configuration ({'; '.join(fields)}): move the folder away.")
+        raise ReproError(f"The checkpoint in {run.folder} is of another configuration ({'; '.join(fields)}): move the folder away.")
     for name, module in modules.items():
         module.load_state_dict(state[name])
     stored = json.loads(state["record"])

@@ -114,7 +114,7 @@ def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, c
     options = ["--preset", "rehearsal", "--tables", "figure3", "--out", str(tmp_path), "--jobs", "3"]
     assert cli.run(["reproduce", *options]) == 2
     error = capsys.readouterr().err
-    assert "sn_d seed 0" in error and "checksum" in error and "delete it" in error
+    assert "sn_d seed 0" in error and "checksum" in error and "delete the folder" in error
     assert (tmp_path / "rehearsal/runs/none/seed0/run.json").exists()
     (blocked / "checkpoint.pt").unlink()
     assert cli.run(["reproduce", *options]) == 0

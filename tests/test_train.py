@@ -42,7 +42,7 @@ def steady(record):
 
 
 def same_weights(a, b):
-    a, b = (train.read_checkpoint(runs.Run(folder)) for folder in (a, b))
+    a, b = (train.read_checkpoint(folder / "checkpoint.pt") for folder in (a, b))
     for name in ("g", "d"):
         assert all(torch.equal(x, y) for x, y in zip(a[name].values(), b[name].values(), strict=True)), name
 
@@ -188,7 +188,7 @@ def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, t
 
     monkeypatch.setattr(train, "update_g", watch)
     train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, steps=4), shapes_data)
-    state = train.read_checkpoint(runs.Run(tmp_path))
+    state = train.read_checkpoint(tmp_path / "checkpoint.pt")
     average = seen[1]  # ema_start 2: the average begins with the weights after step 2
     for weights in seen[2:]:
         average = 0.9 * average + 0.1 * weights
@@ -223,14 +223,23 @@ def test_a_folder_of_another_configuration_is_refused_by_field(make_config, shap
         train_in(tmp_path, make_config(seed=1), shapes_data)
 
 
-def test_a_damaged_checkpoint_is_noticed(make_config, shapes_data, tmp_path, light_scores):
-    train_in(tmp_path, make_config(), shapes_data)
-    path = tmp_path / "checkpoint.pt"
-    whole = path.read_bytes()
-    for damaged in (whole[:1000], b"", whole[:5000] + b"x" + whole[5001:]):
-        path.write_bytes(damaged)
-        with pytest.raises(ReproError, match="damaged"):
-            train.read_checkpoint(runs.Run(tmp_path))
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(make_config, shapes_data, tmp_path, light_scores, caplog):
+    straight = train_in(tmp_path / "straight", make_config(), shapes_data)
+    whole = (tmp_path / "straight" / "checkpoint.pt").read_bytes()
+    for damaged in (whole[:1000], b"", whole[:5000] + b"x" + whole[5001:], None):  # None: killed between the two renames
+        folder = tmp_path / "damaged"
+        train_in(folder, make_config(), shapes_data)
+        (folder / "run.json").unlink()
+        (folder / "checkpoint.pt").unlink() if damaged is None else (folder / "checkpoint.pt").write_bytes(damaged)
+        caplog.clear()
+        assert steady(train_in(folder, make_config(), shapes_data)) == steady(straight)
+        same_weights(folder, tmp_path / "straight")
+        assert damaged is None or f"{folder / 'checkpoint.pt'} is damaged" in caplog.text
+    (folder / "run.json").unlink()
+    for name in ("checkpoint.pt", "previous.pt"):
+        (folder / name).write_bytes(b"nonsense")
+    with pytest.raises(ReproError, match="Every checkpoint.*is damaged.*delete the folder"):
+        train_in(folder, make_config(), shapes_data)
 
 
 def test_a_full_disk_leaves_the_last_good_files(tmp_path, monkeypatch):
