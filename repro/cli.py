@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,9 @@ OutOption = Annotated[str, typer.Option(help="The folder of studies (relative to
 DataOption = Annotated[
     Optional[str], typer.Option(help="Folder of class folders or of Parquet files, or a hub name; default: the preset's own.")
 ]
+MinutesOption = Annotated[
+    float, typer.Option(min=0, help="Stop training at the next step after so many minutes, with checkpoints and exit code 75.")
+]
 
 
 @app.command()
@@ -36,6 +40,7 @@ def reproduce(
     jobs: Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")] = None,
     data: DataOption = None,
     out: OutOption = "outputs",
+    max_minutes: MinutesOption = math.inf,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import paper, report as reports
@@ -46,7 +51,7 @@ def reproduce(
     names = _table_names(tables)
     if seeds is None:
         seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
-    study = Study(preset, seeds, out=out, data=data, jobs=jobs)
+    study = Study(preset, seeds, out=out, data=data, jobs=jobs, max_minutes=max_minutes)
     missing = study.missing(names)
     _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train, {study.jobs} at once.")
     study.ensure(*names)
@@ -68,6 +73,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="The training seed.")] = 0,
     data: DataOption = None,
     out: OutOption = "outputs",
+    max_minutes: MinutesOption = math.inf,
 ) -> None:
     """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster needs."""
     from .study import Study, configure, rows, run_name
@@ -86,7 +92,7 @@ def train(
     study.write_real(loaded)
     run = study.run(name, seed)
     try:
-        record = train_run(images.with_data(config, loaded), loaded, run, name)
+        record = train_run(images.with_data(config, loaded), loaded, run, name, max_minutes)
     except (ReproError, runs.Interrupted, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -107,7 +113,7 @@ def report(
     from . import pages
 
     study, names = _finished_study(source)
-    folder = Path(to) if to else study.folder
+    folder = runs.PROJECT / to if to else study.folder
     _write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
         pages.write_index(runs.PROJECT / "results")
@@ -168,7 +174,7 @@ def _finished_study(source: str):
     from . import paper
     from .study import Study
 
-    folder = Path(source) if Path(source).is_absolute() else runs.PROJECT / source
+    folder = (runs.PROJECT / source).resolve()
     seeds = [int(p.parent.name[4:]) for p in folder.glob("runs/*/seed*/run.json")]
     if not seeds:
         raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -69,11 +71,11 @@ class Study:
 
     Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing or
     "none" to show what is there; out, the folder of studies (relative to the project); data, where the images are (None:
-    the preset's own place); jobs, how many runs at once (None: as many as cores allow).
+    the preset's own place); jobs, how many runs at once (None: as many as cores allow); max_minutes, when training stops.
     """
 
     def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs",
-                 data: str | None = None, jobs: int | None = None):
+                 data: str | None = None, jobs: int | None = None, max_minutes: float = math.inf):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
@@ -81,6 +83,7 @@ class Study:
         self.seeds = seeds
         self.out = runs.PROJECT / out
         self.data = data or None
+        self.max_minutes = max_minutes
         self.jobs = jobs or max(1, (os.cpu_count() or 1) // self.preset.threads)
 
     @classmethod
@@ -160,15 +163,16 @@ class LocalExecutor:
     def __init__(self, study: Study):
         self.study = study
 
-    def command(self, task: Task) -> list[str]:
+    def command(self, task: Task, minutes: float) -> list[str]:
         words = [sys.executable, "-m", "repro", "train", task.row, "--preset", self.study.preset.name, "--seed", str(task.seed)]
-        words += ["--out", str(self.study.out)]
+        words += ["--out", str(self.study.out), "--max-minutes", str(minutes)]
         return words + (["--data", str(self.study.data)] if self.study.data else [])
 
     def train(self, tasks: list[Task]) -> None:
         """Train all; a failed run does not stop the others, bad input and a full disk do.
 
-        Raises ReproError at the end that names the unfinished runs and repeats what the first failed one said.
+        Raises ReproError at the end that names the unfinished runs and repeats what the first failed one said, and
+        runs.Interrupted after SIGINT, SIGTERM or the time limit, when every running one has written its checkpoint.
         """
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -176,17 +180,23 @@ class LocalExecutor:
         total, start = sum(t.steps for t in tasks), time.monotonic()
         first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
         environment = os.environ | {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGTERM, interrupt)  # a scheduler's notice is handled as Ctrl-C is
         columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
         with Progress(*columns, refresh_per_second=2) as progress:
             bar = progress.add_task("training", total=total, text="")
             try:
-                while waiting or running:
-                    while waiting and len(running) < self.study.jobs:
+                while running or (waiting and time.monotonic() - start < 60 * self.study.max_minutes):
+                    left = self.study.max_minutes - (time.monotonic() - start) / 60
+                    while left > 0 and waiting and len(running) < self.study.jobs:
                         task = waiting.pop(0)
                         folder = self.study.run(task.row, task.seed).folder
                         folder.mkdir(parents=True, exist_ok=True)
                         with (folder / "train.log").open("ab") as f:
-                            running[subprocess.Popen(self.command(task), stdout=f, stderr=f, env=environment)] = task
+                            running[subprocess.Popen(self.command(task, left), stdout=f, stderr=f, env=environment)] = task
                     time.sleep(0.5)
                     for process in [p for p in running if p.poll() is not None]:
                         task = running.pop(process)
@@ -199,20 +209,23 @@ class LocalExecutor:
                             waiting.clear()  # bad input or a full disk: the others would end the same way
                     done = sum(t.steps * self._share(t) for t in tasks)
                     elapsed = time.monotonic() - start
-                    left = f"{(total - done) * elapsed / (done - first) / 60:.0f} min left" if done > first else "starting"
-                    progress.update(bar, completed=done, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done, {left}")
-            except BaseException:
+                    to_go = f"{(total - done) * elapsed / (done - first) / 60:.0f} min left" if done > first else "starting"
+                    progress.update(bar, completed=done, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done, {to_go}")
+            except KeyboardInterrupt:
+                pass
+            finally:
                 for process in running:
                     process.terminate()  # each writes a checkpoint at its next step
                 for process in running:
                     process.wait()
-                if isinstance(sys.exception(), KeyboardInterrupt):
-                    raise runs.Interrupted("Stopped; the same command continues where the runs left off.") from None
-                raise
+                signal.signal(signal.SIGTERM, before)
+        unfinished = [t for t in tasks if t not in ended or t in codes]
+        if unfinished and set(codes.values()) <= {runs.INTERRUPTED}:
+            raise runs.Interrupted(f"Stopped with {len(unfinished)} of {len(tasks)} runs to finish; the same command continues them.")
         if codes:
-            unfinished = [t for t in tasks if t not in ended or t in codes]
             names = ", ".join(f"{t.row} seed {t.seed}" for t in unfinished)
-            raise ReproError(f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self._last_line(next(iter(codes)))}")
+            first_failed = next(t for t, code in codes.items() if code != runs.INTERRUPTED)
+            raise ReproError(f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self._last_line(first_failed)}")
 
     def _share(self, task: Task) -> float:
         record = self.study.run(task.row, task.seed).read()

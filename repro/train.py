@@ -10,6 +10,7 @@ import os
 import signal
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -109,31 +110,32 @@ def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     return loss.detach()
 
 
-def train(config: Config, data: ImageData, run: runs.Run, row: str) -> dict:
+def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes: float = math.inf) -> dict:
     """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
 
-    SIGINT and SIGTERM end it at the next step with a checkpoint (raises runs.Interrupted). A second process on the same folder
-    waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
+    SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted). A second process
+    on the same folder waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
     """
+    deadline = time.monotonic() + 60 * max_minutes
     run.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(run.folder / ".lock"):
         record = run.check_same(config)
         if record is not None and record["status"] in runs.FINISHED:
             return record
-        stop = {"asked": False}
+        asked = []
 
         def ask(*_):
-            stop["asked"] = True
+            asked.append(True)
 
         before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            return _train(config, data, run, row, stop)
+            return _train(config, data, run, row, lambda: asked or time.monotonic() > deadline)
         finally:
             for s, handler in before.items():
                 signal.signal(s, handler)
 
 
-def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: dict) -> dict:
+def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Callable) -> dict:
     recipe, preset = config.recipe, config.preset
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = native_precision(preset.precision)
@@ -184,7 +186,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: dict)
     run.write(record)
     status = "running"
     while status == "running" and record["step"] < preset.steps:
-        if stop["asked"]:
+        if stop():
             save("interrupted")
             raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
         step = record["step"]

@@ -120,21 +120,32 @@ def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, c
     assert cli.run(["reproduce", *options]) == 0
 
 
-def test_ctrl_c_leaves_a_resumable_study(tmp_path):
-    """As in a terminal: SIGINT to the whole process group."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_schedulers_notice_leave_a_resumable_study(tmp_path, sent):
+    """SIGINT goes to the whole process group, as in a terminal; SIGTERM to the command alone, as batch schedulers send it."""
     words = [*REPRO, "reproduce", "--preset", "smoke", "--tables", "figure3", "--out", str(tmp_path)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     folder = tmp_path / "smoke" / "runs"
     deadline = time.monotonic() + 120
     while not any(json.loads(p.read_text())["step"] for p in folder.glob("*/seed0/run.json")) and time.monotonic() < deadline:
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
     _, error = process.communicate(timeout=60)
     assert process.returncode == runs.INTERRUPTED and "same command continues" in error
     records = [json.loads(p.read_text()) for p in folder.glob("*/seed0/run.json")]
     stopped = [r for r in records if r["status"] == "interrupted"]
     assert stopped and all(0 < r["step"] < 600 for r in stopped)
     assert all((folder / r["row"] / "seed0" / "checkpoint.pt").exists() for r in stopped)
+
+
+def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):
+    options = ["--preset", "rehearsal", "--out", str(tmp_path)]
+    assert cli.run(["train", "none", *options, "--max-minutes", "0"]) == runs.INTERRUPTED
+    run = runs.Run(tmp_path / "rehearsal/runs/none/seed0")
+    assert run.read()["status"] == "interrupted" and run.read()["step"] == 0 and run.checkpoint_path.exists()
+    assert cli.run(["reproduce", *options, "--tables", "figure3", "--max-minutes", "0"]) == runs.INTERRUPTED
+    assert "3 of 3 runs to finish; the same command continues" in capsys.readouterr().err
+    assert cli.run(["train", "none", *options]) == 0 and run.read()["status"] == "complete"
 
 
 def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
