@@ -59,7 +59,7 @@ def reproduce(
 
     for name in names:
         shown = reports.present(study, paper.TABLES[name])
-        short = [c for c in shown if c not in ("best FID", "Δ IS", "Δ consistency", "seeds")]  # the rest is in the notebook
+        short = [c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")]  # the rest is in the notebook
         _print_frame(shown[short], paper.TABLES[name].title)
     _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
     _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)

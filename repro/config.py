@@ -221,8 +221,8 @@ PRESETS = {
             samples=100, references=200, extractor="efficientnet_lite0", log_every=1, learning_rate_scale=4.0, bn_momentum=0.1,
         ),
         Preset(
-            name="smoke", dataset="symmetric_shapes", resolution=32, channels=16, batch_size=16, steps=600, score_every=200,
-            samples=500, references=2000, extractor="efficientnet_lite0", log_every=20, learning_rate_scale=4.0, bn_momentum=0.1,
+            name="smoke", dataset="symmetric_shapes", resolution=32, channels=16, batch_size=16, steps=750, score_every=250,
+            samples=500, references=2000, extractor="efficientnet_lite0", log_every=25, learning_rate_scale=4.0, bn_momentum=0.1,
         ),
         Preset(
             name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=750,

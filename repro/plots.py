@@ -33,12 +33,12 @@ def _labelled(table: paper.Table, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown_metrics(tidy: pd.DataFrame) -> list[str]:
-    return [m for m in ("fid", "is", "consistency") if m in set(tidy["metric"])]
+    return [m for m in ("fid", "is", "consistency_mirrored", "consistency_turned") if m in set(tidy["metric"])]
 
 
 def _axis_label(metric: str, study: Study) -> str:
     better = "higher" if report.METRICS[metric][1] else "lower"
-    return f"{report.heading(metric, study.preset)}, {better} is better"
+    return f"{report.heading(metric, study.preset)}\n{better} is better"
 
 
 def _palette(table: paper.Table) -> dict[str, tuple]:
@@ -60,7 +60,7 @@ def final_scores(study: Study, table: paper.Table) -> Figure:
         return _empty("no scored runs")
     metrics = _shown_metrics(final)
     order = [row.label for row in table.rows if row.label in set(final["row"])]
-    figure, axes = plt.subplots(1, len(metrics), figsize=(4.4 * len(metrics), 0.9 + 0.42 * len(order)), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics) + 1, 1.2 + 0.42 * len(order)), squeeze=False, sharey=True)
     for axis, metric in zip(axes[0], metrics, strict=True):
         chosen = final[final["metric"] == metric]
         sns.barplot(chosen, x="value", y="row", order=order, hue="row", palette=_palette(table), errorbar=None, ax=axis, alpha=0.75)
@@ -76,7 +76,7 @@ def score_curves(study: Study, table: paper.Table) -> Figure:
     if tidy.empty:
         return _empty("no scored runs")
     metrics = _shown_metrics(tidy)
-    figure, axes = plt.subplots(1, len(metrics), figsize=(4.4 * len(metrics), 3.4), squeeze=False)
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.9 * len(metrics) + 1, 3.4), squeeze=False)
     for i, (axis, metric) in enumerate(zip(axes[0], metrics, strict=True)):
         chosen = tidy[tidy["metric"] == metric]
         sns.lineplot(chosen, x="step", y="value", hue="row", units="seed", estimator=None, marker="o", palette=_palette(table),

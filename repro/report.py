@@ -16,6 +16,8 @@ METRICS = {
     "fid": ("FID", False, 1),
     "is": ("IS", True, 2),
     "consistency": ("consistency", True, 3),
+    "consistency_mirrored": ("consistency, mirrored", True, 3),
+    "consistency_turned": ("consistency, turned", True, 3),
     "diversity": ("diversity", True, 2),
 }
 EXTRACTOR_LABELS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
@@ -162,10 +164,11 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
             continue
         columns = numbers[[f"{metric}_mean", f"{metric}_sd", "status"]].itertuples(index=False)
         shown[f"ours: {heading(metric, study.preset)}"] = [_cell(*values, digits) for values in columns]
-        shown[f"Δ {name}"] = [
-            "reference" if row == table.reference else _number(v, digits, sign=True)
-            for row, v in zip(numbers["row"], numbers[f"{metric}_difference"], strict=True)
-        ]
+        if metric in ("fid", "is"):
+            shown[f"Δ {name}"] = [
+                "reference" if row == table.reference else _number(v, digits, sign=True)
+                for row, v in zip(numbers["row"], numbers[f"{metric}_difference"], strict=True)
+            ]
         if metric == "fid":
             shown["best FID"] = [_number(v, digits) for v in numbers["fid_best_mean"]]
     shown["seeds"] = numbers["seeds"].astype(str)
