@@ -129,7 +129,10 @@ def accept(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
 
     study, names = _finished_study(str(Path(out) / preset))
     target = runs.PROJECT / "results" / preset
-    for task in study.tasks(names):
+    tasks = study.tasks(names)
+    for row in {task.row for task in tasks}:  # seeds that this study does not have are of an older one
+        shutil.rmtree(target / "runs" / row, ignore_errors=True)
+    for task in tasks:
         source = study.run(task.row, task.seed)
         folder = runs.run_folder(runs.PROJECT / "results", preset, task.row, task.seed)
         folder.mkdir(parents=True, exist_ok=True)

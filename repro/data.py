@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     else:
         path = HUB[name] if path is None else path
         source = _source_id(path)
-    wanted = hashlib.sha256(f"{source}|{preset.resolution}|1".encode()).hexdigest()[:16]
+    wanted = hashlib.sha256(f"{source}|{preset.resolution}|2".encode()).hexdigest()[:16]
     folder = cache_folder() / "data" / f"{name}-{preset.resolution}-{wanted}"
     try:
         return _read_cache(name, folder)
@@ -108,11 +109,9 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     if path is None:
         from .shapes import CLASS_NAMES, symmetric_shapes
 
-        images, labels = symmetric_shapes(SHAPES_COUNT, preset.resolution)
-        class_names = list(CLASS_NAMES)
+        _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, preset.resolution), strict=True), CLASS_NAMES, name)
     else:
-        images, labels, class_names = _prepare(path, preset.resolution)
-    _write_cache(folder, images, labels, class_names)
+        _write_cache(folder, *_prepare(path, preset.resolution), path)
     return _read_cache(name, folder)
 
 
@@ -162,7 +161,8 @@ def _open_source(source: str | Path):
     return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", streaming=True, drop_labels=False)
 
 
-def _prepare(source: str | Path, resolution: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _prepare(source: str | Path, resolution: int) -> tuple[Iterator[tuple[np.ndarray, int]], list[str] | None]:
+    """The images uint8 (R, R, 3) with their labels, one after the other, and the class names where the source has them."""
     import datasets
 
     opened = _open_source(source)
@@ -171,17 +171,10 @@ def _prepare(source: str | Path, resolution: int) -> tuple[np.ndarray, np.ndarra
     labels_in = [n for n, f in features.items() if isinstance(f, datasets.ClassLabel)] or [n for n in features if n == "label"]
     if not images_in or not labels_in:
         raise ReproError(f"{source} has no image column and label column: its columns are {', '.join(features) or 'unknown'}.")
-    image_column, label_column = images_in[0], labels_in[0]
-    opened = opened.cast_column(image_column, datasets.Image(decode=False))
-    images, labels = [], []
-    for i, row in enumerate(opened):
-        images.append(_decode(row[image_column], f"image {i} of {source}", resolution))
-        labels.append(row[label_column])
-    labels = np.asarray(labels, dtype=np.int64)
-    names = getattr(features[label_column], "names", None) or [str(k) for k in range(int(labels.max(initial=0)) + 1)]
-    if len(np.unique(labels)) < 2:
-        raise ReproError(f"{source} holds one class only ({names[0]}): class-conditional training needs at least two.")
-    return np.stack(images), labels, list(names)
+    image, label = images_in[0], labels_in[0]
+    opened = opened.cast_column(image, datasets.Image(decode=False))
+    decoded = ((_decode(row[image], f"image {i} of {source}", resolution), row[label]) for i, row in enumerate(opened))
+    return decoded, getattr(features[label], "names", None)
 
 
 def _decode(cell: dict, where: str, resolution: int) -> np.ndarray:
@@ -202,20 +195,31 @@ def _decode(cell: dict, where: str, resolution: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _write_cache(folder: Path, images: np.ndarray, labels: np.ndarray, class_names: list[str]) -> None:
+def _write_cache(folder: Path, rows: Iterable[tuple[np.ndarray, int]], class_names: Iterable[str] | None, source) -> None:
+    """Write images one after the other (memory does not grow with their number), labels, and what is known of them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fingerprint = hashlib.sha256(np.ascontiguousarray(images))
-    fingerprint.update(np.ascontiguousarray(labels))
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        np.save(part / "images.npy", images)
+        labels, fingerprint = [], hashlib.sha256()
+        with (part / "images.bin").open("wb") as f:
+            for image, label in rows:
+                f.write(image.tobytes())
+                fingerprint.update(image.tobytes())
+                labels.append(label)
+        labels = np.asarray(labels, dtype=np.int64)
+        fingerprint.update(labels)
+        names = list(class_names or (str(k) for k in range(int(labels.max(initial=0)) + 1)))
+        if len(np.unique(labels)) < 2:
+            raise ReproError(f"{source} holds one class only ({names[0]}): class-conditional training needs at least two.")
         np.save(part / "labels.npy", labels)
-        (part / "meta.json").write_text(json.dumps({"class_names": class_names, "fingerprint": fingerprint.hexdigest()}))
+        meta = {"class_names": names, "fingerprint": fingerprint.hexdigest(), "shape": [len(labels), *image.shape]}
+        (part / "meta.json").write_text(json.dumps(meta))
         part.rename(folder)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)
         if not folder.exists():  # else another process was quicker, with the same bytes
             raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _read_cache(name: str, folder: Path) -> ImageData:
@@ -223,7 +227,7 @@ def _read_cache(name: str, folder: Path) -> ImageData:
     meta = json.loads((folder / "meta.json").read_text())
     return ImageData(
         name=name,
-        images=np.load(folder / "images.npy", mmap_mode="r"),
+        images=np.memmap(folder / "images.bin", np.uint8, "r", shape=tuple(meta["shape"])),
         labels=np.load(folder / "labels.npy"),
         class_names=tuple(meta["class_names"]),
         fingerprint=meta["fingerprint"],

@@ -63,8 +63,8 @@ def definition(study: Study) -> str:
     for table in paper.TABLES.values():
         for record in records(study, table).values():
             d = record["definition"]
-            name = f"{EXTRACTOR_LABELS[d['extractor']]} features"
-            name += " (\"Lite0\")" if d["extractor"] == "efficientnet_lite0" else ""
+            label, short = EXTRACTOR_LABELS[d["extractor"]], SHORT_LABELS[d["extractor"]]
+            name = f"{label} features" + (f' ("{short}")' if short != label else "")
             return f"{name}, {d['samples']:,} samples against {d['references']:,} training images"
     return "no scored runs"
 
@@ -79,14 +79,13 @@ def unavailable(row: paper.Row, preset: Preset) -> str | None:
 
 
 def scores(study: Study, table: paper.Table) -> pd.DataFrame:
-    """Tidy scores, a line per row, seed, scored step and metric: row, seed, step, metric, value, kind ("final", "best", "")."""
+    """Tidy scores, a line per row, seed, scored step and metric: row, seed, step, metric, value, and whether it is final, best."""
     lines = []
     for (row, seed), record in records(study, table).items():
         for score in record["scores"]:
-            marks = [k for k in ("final", "best") if record[k]["step"] == score["step"]]
-            for metric in METRICS.keys() & score.keys():
-                lines.append({"row": row, "seed": seed, "step": score["step"], "metric": metric, "value": score[metric],
-                              "final": "final" in marks, "best": "best" in marks})
+            of_step = {"row": row, "seed": seed, "step": score["step"]}
+            marks = {kind: record[kind]["step"] == score["step"] for kind in ("final", "best")}
+            lines += [of_step | {"metric": m, "value": score[m]} | marks for m in METRICS if m in score]
     frame = pd.DataFrame(lines, columns=["row", "seed", "step", "metric", "value", "final", "best"])
     return frame.astype({"final": bool, "best": bool})
 

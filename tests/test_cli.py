@@ -11,7 +11,7 @@ import time
 import nbformat
 import pytest
 
-from repro import cli, paper, runs, study
+from repro import cli, data, paper, runs, study
 from repro.config import PRESETS
 
 REPRO = [sys.executable, "-m", "repro"]
@@ -181,6 +181,8 @@ def test_committed_results_are_whole():
             for task in committed.tasks([name]):
                 record = committed.run(task.row, task.seed).read()
                 assert record["config"]["preset"]["steps"] == PRESETS[folder.name].steps
+                if folder.name in ("smoke", "rehearsal"):
+                    assert record["config"]["data_fingerprint"] == data.load(PRESETS[folder.name]).fingerprint
                 assert record["provenance"]["code"]["dirty"] is False
                 assert (committed.run(task.row, task.seed).samples_path).exists()
 

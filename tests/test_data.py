@@ -57,7 +57,7 @@ def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
 
 def test_a_damaged_cache_is_prepared_again(folder, caplog):
     first = load(folder)
-    (path,) = data.cache_folder().glob("data/*/images.npy")
+    (path,) = data.cache_folder().glob("data/*/images.bin")
     path.write_bytes(path.read_bytes()[:500])
     assert load(folder).fingerprint == first.fingerprint and "damaged" in caplog.text
 
