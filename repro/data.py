@@ -156,6 +156,8 @@ def _open_source(source: str | Path):
     for file in (p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")):
         if file.suffix.lower() not in IMAGE_SUFFIXES:
             raise ReproError(f"{file} is not an image file: remove it from the class folders.")
+        if file.is_symlink() and not file.resolve().is_relative_to(root.resolve()):
+            raise ReproError(f"{file} is a link out of the data folder: put the image itself there.")
     if not any(p.is_file() for folder in folders for p in folder.rglob("*")):
         raise ReproError(f"The folder {root} holds no images: give --data a folder of class folders or of Parquet files.")
     return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", streaming=True, drop_labels=False)
@@ -184,8 +186,10 @@ def _decode(cell: dict, where: str, resolution: int) -> np.ndarray:
     where = cell.get("path") or where
     try:
         with Image.open(io.BytesIO(cell["bytes"]) if cell.get("bytes") else cell["path"]) as image:
+            if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image = image.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ReproError(f"{where} is not an image that can be read ({error}): replace or remove it.") from error
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -47,12 +47,16 @@ def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose gain and bias are looked up by class (de Vries et al. 2017); they start at 1 and 0."""
+    """Batch norm whose gain and bias are looked up by class (de Vries et al. 2017); they start at 1 and 0.
+
+    With spectral norm on the tables (`recipe.sn_cbn`, StudioGAN's way) a gain is 1 plus its table's entry and both tables
+    start at random: a table of zeros has no direction to normalise.
+    """
 
     def __init__(self, channels: int, num_classes: int, recipe: Recipe, sn: bool):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, eps=recipe.bn_eps, momentum=recipe.bn_momentum, affine=False)
-        sn = sn and recipe.sn_cbn
+        self.normalised = sn = sn and recipe.sn_cbn
         self.gain = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
         self.bias = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
 
@@ -60,7 +64,7 @@ class ConditionalBatchNorm(nn.Module):
         """x: (B, C, H, W); labels: (B,) int64. Returns (B, C, H, W)."""
         gain = self.gain(labels)[:, :, None, None].to(x.dtype)  # (B, C, 1, 1)
         bias = self.bias(labels)[:, :, None, None].to(x.dtype)
-        return torch.addcmul(bias, self.norm(x), gain)
+        return torch.addcmul(bias, self.norm(x), 1 + gain if self.normalised else gain)
 
 
 class SelfAttention(nn.Module):

@@ -165,20 +165,21 @@ def initialise(network: nn.Module, init: str, *seed) -> nn.Module:
     """Set every weight from its own stream, seeded by `seed` and the weight's name.
 
     So two networks that differ by an inserted block share every other initial weight: rows with one seed are paired.
-    Biases are 0, batch-norm gains 1, gamma 0, as the constructors of `layers` leave them.
+    Biases are 0, batch-norm gains 1, gamma 0.
     """
     fill = {"xavier_uniform": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[init]
     with torch.no_grad():
         for name, module in network.named_modules():
             generator = torch_generator(*seed, name)
-            if isinstance(module, ConditionalBatchNorm):
-                for table, value in ((module.gain, 1.0), (module.bias, 0.0)):
-                    _raw(table).fill_(value)
-            elif isinstance(module, (nn.Conv2d, nn.Linear)) or (isinstance(module, nn.Embedding) and name == "embedding"):
+            normalised = hasattr(module, "parametrizations")
+            if isinstance(module, ConditionalBatchNorm) and not module.normalised:
+                module.gain.weight.fill_(1.0)
+                module.bias.weight.fill_(0.0)
+            elif isinstance(module, (nn.Conv2d, nn.Linear)) or (isinstance(module, nn.Embedding) and (normalised or name == "embedding")):
                 fill(_raw(module), generator=generator)
                 if getattr(module, "bias", None) is not None:
                     module.bias.zero_()
-            if hasattr(module, "parametrizations"):
+            if normalised:
                 (norm,) = module.parametrizations.weight
                 norm.u.copy_(F.normalize(torch.randn(norm.u.shape, generator=generator), dim=0))
                 norm.v.copy_(F.normalize(_raw(module).flatten(1).T @ norm.u, dim=0))

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -48,6 +49,46 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
+_NUMBER, _OBJECT = {"type": "number"}, {"type": "object"}
+_SCORE = {
+    "type": "object",
+    "required": ["step", "fid", "is", "diversity"],
+    "properties": {"step": {"type": "integer", "minimum": 0}, "fid": {"type": "number", "minimum": 0}},
+    "additionalProperties": _NUMBER,
+}
+RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
+    "type": "object",
+    "required": ["schema", "row", "config", "status", "error", "step", "parameters", "history", "scores", "provenance"],
+    "properties": {
+        "row": {"type": "string"},
+        "config": {"type": "object", "required": ["recipe", "preset", "seed"], "properties": {"recipe": _OBJECT, "preset": _OBJECT}},
+        "status": {"enum": list(STATUSES)},
+        "error": {"type": ["string", "null"]},
+        "step": {"type": "integer", "minimum": 0},
+        "parameters": {"type": "object", "required": ["generator", "discriminator"]},
+        "history": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["step", "loss_d", "loss_g", "gamma_g", "gamma_d"],
+                "properties": {"step": {"type": "integer"}, "loss_d": _NUMBER, "loss_g": _NUMBER, "gamma_g": _OBJECT, "gamma_d": _OBJECT},
+            },
+        },
+        "scores": {"type": "array", "items": _SCORE},
+        "final": _SCORE,
+        "best": _SCORE,
+        "provenance": {"type": "object", "required": ["wall_seconds"]},
+    },
+}
+
+
+@functools.cache
+def _validator():
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(RECORD_SCHEMA)
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One run folder."""
@@ -81,6 +122,9 @@ class Run:
             raise ReproError(f"{self.json_path} cannot be read ({error}): move it away and the run is trained again.") from error
         if schema != SCHEMA:
             raise ReproError(f"{self.json_path} has schema {schema}, this version reads {SCHEMA}: update repro or move the file away.")
+        wrong = next(_validator().iter_errors(record), None)
+        if wrong is not None:
+            raise ReproError(f"{self.json_path} is not a run record: {wrong.json_path} {wrong.message[:200]}: move it away.")
         return record
 
     def write(self, record: dict) -> None:

@@ -111,6 +111,31 @@ def test_a_truncated_image_is_named(folder):
     refused(folder, "zebra/3.png")
 
 
+def test_unusual_images_are_read_as_a_viewer_would_show_them(folder):
+    depth = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(depth).save(folder / "cat" / "4-sixteen-bit.png")
+    Image.new("CMYK", (40, 40), (255, 0, 0, 0)).save(folder / "cat" / "5-cmyk.jpg")
+    frames = [Image.new("P", (32, 32), k) for k in range(3)]
+    frames[0].save(folder / "cat" / "6-animated.gif", save_all=True, append_images=frames[1:])
+    Image.new("RGB", (1, 1), (10, 20, 30)).save(folder / "cat" / "7-one pixel é.png")
+    sixteen, cmyk, animated, one = load(folder).images[4:8]
+    assert np.array_equal(sixteen[..., 0], depth >> 8)
+    assert (cmyk[..., 0] < 60).all() and (cmyk[..., 1:] > 130).all()  # cyan
+    assert len(np.unique(animated.reshape(-1, 3), axis=0)) == 1  # the first frame
+    assert np.array_equal(one[5, 5], (10, 20, 30))
+
+
+def test_a_decompression_bomb_is_named(folder, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # 32 x 32 is more than twice that
+    refused(folder, "cat/0.png", "replace or remove")
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "elsewhere.png")
+    (folder / "cat" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    refused(folder, "cat/link.png", "link out of the data folder")
+
+
 def test_one_class_is_refused(folder):
     import shutil
 

@@ -161,6 +161,20 @@ def test_unreadable_and_newer_records_are_refused(study_of):
         run.read()
 
 
+@pytest.mark.parametrize("change, named", [
+    ({"status": "finished"}, r"\$.status 'finished'"),
+    ({"step": "4"}, r"\$.step '4'"),
+    ({"history": [{"step": 1}]}, r"\$.history\[0\] 'loss_d'"),
+    ({"scores": [{"step": 1, "fid": -3, "is": 1, "diversity": 1}]}, r"\$.scores\[0\].fid -3"),
+    ({"config": {"recipe": {}}}, r"\$.config 'preset'"),
+])
+def test_a_record_that_breaks_the_schema_is_refused_by_field(study_of, change, named):
+    run = study_of({"none": [100]}).run("none", 0)
+    run.json_path.write_text(json.dumps(run.read() | change))
+    with pytest.raises(ReproError, match=named):
+        run.read()
+
+
 # --- the paper as data
 
 

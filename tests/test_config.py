@@ -1,0 +1,106 @@
+"""Properties of configurations: every valid one builds, every invalid one is refused by the name of the field."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repro import models
+from repro.config import PRESETS, RECIPES, Config, Preset, Recipe, ReproError, choose, difference, feature_map_sizes
+
+recipes = st.builds(
+    Recipe,
+    key_divisor=st.sampled_from([1, 4, 8]), value_divisor=st.sampled_from([1, 2, 8]), attention_pool=st.booleans(),
+    attention_bias=st.booleans(), attention_scale=st.booleans(), sn_generator=st.booleans(), sn_discriminator=st.booleans(),
+    sn_cbn=st.booleans(), sn_iterations=st.integers(1, 3), bn_momentum=st.floats(0.001, 1), d_steps=st.integers(1, 5),
+    init=st.sampled_from(["xavier_uniform", "orthogonal"]), conditioning=st.sampled_from(["projection", "auxiliary_classifier"]),
+    ema_decay=st.none() | st.floats(0.1, 0.999), flip=st.booleans(),
+)
+
+
+@st.composite
+def configs(draw):
+    resolution = draw(st.sampled_from([32, 64, 128]))
+    preset = dataclasses.replace(PRESETS["rehearsal"], resolution=resolution, channels=draw(st.sampled_from([8, 16])))
+    places = draw(st.dictionaries(st.sampled_from(feature_map_sizes(resolution)), st.booleans()))
+    return Config(
+        draw(recipes), preset,
+        attention_at=tuple(s for s, attends in places.items() if attends),
+        residual_at=tuple(s for s, attends in places.items() if not attends),
+        seed=draw(st.integers(0, 1000)), num_classes=draw(st.integers(2, 20)),
+    )
+
+
+@settings(max_examples=15, deadline=None)
+@given(configs())
+def test_every_valid_configuration_builds_and_runs(config):
+    g, d = models.build(config)
+    labels = torch.arange(2) % config.num_classes
+    images = g(torch.randn(2, config.preset.z_dim), labels)
+    logits, classes = d(images, labels)
+    assert images.shape == (2, 3, config.preset.resolution, config.preset.resolution)
+    assert torch.isfinite(logits).all() and (classes is None) == (config.recipe.conditioning == "projection")
+    assert set(models.gammas(g)) == {models.stage_name(s) for s in (*config.attention_at, *config.residual_at)}
+
+
+@pytest.mark.parametrize("field, values", {
+    "key_divisor": (0, -1, 1.5), "sn_iterations": (0,), "d_steps": (0,), "lr_g": (0, -1e-4), "lr_d": (0,), "beta1": (1.0, -0.1),
+    "beta2": (1.0,), "bn_momentum": (0, 1.5), "sn_eps": (0,), "ema_decay": (0, 1.0), "init": ("he",), "loss": ("hing",),
+    "conditioning": ("none",),
+}.items())
+def test_every_invalid_recipe_is_refused_by_name(field, values):
+    for value in values:
+        with pytest.raises(ReproError, match=f"recipe.{field}"):
+            Recipe(**{field: value})
+
+
+@pytest.mark.parametrize("field, values", {
+    "resolution": (16, 33, 256), "channels": (0, 12), "batch_size": (0,), "steps": (0, 1.5), "samples": (0,), "threads": (0,),
+    "learning_rate_scale": (0,), "precision": ("fp16",),
+}.items())
+def test_every_invalid_preset_is_refused_by_name(field, values):
+    for value in values:
+        with pytest.raises(ReproError, match=f"preset.{field}"):
+            dataclasses.replace(PRESETS["smoke"], **{field: value})
+
+
+@pytest.mark.parametrize("changes, named", [
+    ({"seed": -1}, "seed"), ({"attention_at": (7,)}, "attention_at.*8, 16"), ({"residual_at": (32,)}, "residual_at"),
+    ({"attention_at": (8,), "residual_at": (8,)}, "residual_at.*apart from attention_at"),
+])
+def test_every_invalid_configuration_is_refused_by_name(changes, named):
+    with pytest.raises(ReproError, match=named):
+        Config(Recipe(), PRESETS["smoke"], **changes)
+
+
+@given(configs(), configs())
+@settings(max_examples=50, deadline=None)
+def test_the_key_is_equal_exactly_when_no_field_differs(a, b):
+    assert (a.key == b.key) == (difference(a.identity, b.identity) == [])
+    assert a.key == dataclasses.replace(a, recipe=dataclasses.replace(a.recipe, name="other")).key  # names do not enter
+
+
+@pytest.mark.parametrize("part, cls", [("recipe", Recipe), ("preset", Preset)])
+def test_each_field_but_names_and_seeds_moves_the_key(part, cls):
+    base = Config(Recipe(), PRESETS["smoke"])
+    for field in dataclasses.fields(cls):
+        inner, other = dataclasses.replace(getattr(base, part)), dataclasses.replace(base)
+        object.__setattr__(inner, field.name, "another value")  # past the validation
+        object.__setattr__(other, part, inner)
+        assert (other.key == base.key) == (field.name in ("name", "seeds")), field.name
+
+
+def test_the_papers_text_as_a_recipe():
+    text = RECIPES["paper_text"]
+    assert (text.value_divisor, text.attention_pool, text.beta2) == (8, False, 0.9)
+    assert difference(dataclasses.asdict(RECIPES["released_code"]), dataclasses.asdict(text)) == [
+        "attention_pool was True and is now False", "beta2 was 0.999 and is now 0.9",
+        "name was 'released_code' and is now 'paper_text'", "value_divisor was 2 and is now 8",
+    ]
+
+
+def test_choices_name_the_nearest():
+    with pytest.raises(ReproError, match="choose one of a1, b2. Did you mean 'a1'"):
+        choose("thing", "a11", ("a1", "b2"))
