@@ -60,7 +60,7 @@ def final_scores(study: Study, table: paper.Table) -> Figure:
         return _empty("no scored runs")
     metrics = _shown_metrics(final)
     order = [row.label for row in table.rows if row.label in set(final["row"])]
-    figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics) + 1, 1.2 + 0.42 * len(order)), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics) + 1, max(2.6, 1.2 + 0.42 * len(order))), squeeze=False, sharey=True)
     for axis, metric in zip(axes[0], metrics, strict=True):
         chosen = final[final["metric"] == metric]
         sns.barplot(chosen, x="value", y="row", order=order, hue="row", palette=_palette(table), errorbar=None, ax=axis, alpha=0.75)

@@ -250,6 +250,7 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
     Nothing trains in it: what was missing was trained before, with one progress display. The file appears only when
     complete, so that an interrupted or failed execution never replaces a good notebook.
     """
+    import nbformat
     import papermill
     from traitlets.config import Config as TraitConfig
 
@@ -264,6 +265,11 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
                 # sockets in the file system: TCP ports picked by kernels that start together can clash (papermill issue 511)
                 config=TraitConfig({"KernelManager": {"transport": "ipc"}}),
             )
+        notebook = nbformat.read(part, nbformat.NO_CONVERT)
+        for item in (notebook, *notebook.cells):  # this machine's paths and clock: an equal study is an equal file
+            item.metadata.pop("papermill", None)
+            item.metadata.pop("execution", None)
+        nbformat.write(notebook, part)
         os.replace(part, folder / f"{name}.ipynb")
     except papermill.PapermillExecutionError as error:
         raise ReproError(f"The notebook {name} stopped in a cell: {error.ename}: {error.evalue}.") from error
