@@ -101,8 +101,7 @@ def _evidence(m: Measured) -> str:
     if not m.differences:
         return f"{m.text}: not run"
     mean = np.mean(m.differences)
-    direction = "better" if mean > 0 else "worse"
-    text = f"{m.text}: {direction} by {abs(mean):.2f}"
+    text = f"{m.text}: " + (f"{'better' if mean > 0 else 'worse'} by {abs(mean):.2f}" if mean else "no difference")
     if m.interval is None:
         return text + " (1 seed, no interval)"
     low, high = m.interval
