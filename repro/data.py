@@ -74,7 +74,7 @@ class Batches:
         epoch, position = divmod(i, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, stream(self.seed, "epoch", epoch).permutation(len(self.data.images))
-        chosen = np.sort(self._order[position * self.size : (position + 1) * self.size])  # sorted: quicker from a memory map
+        chosen = np.sort(self._order[position * self.size : (position + 1) * self.size])  # sorted: one pass forward through the memory map
         images = torch.from_numpy(self.data.images[chosen]).permute(0, 3, 1, 2)
         if self.flip:
             flipped = torch.from_numpy(stream(self.seed, "flip", i).random(len(images)) < 0.5)

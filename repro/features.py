@@ -15,7 +15,7 @@ from .config import ReproError, choose
 EXTRACTORS = ("efficientnet_lite0", "inception")
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 (Tan and Le 2019; ImageNet top-1 75 %) as a feature extractor.
+    """EfficientNet-Lite0 (after Tan and Le 2019, arXiv 1905.11946), trained on ImageNet, as a feature extractor.
 
     Images are resized to `input_size` (antialiased bicubic) and scaled to -1 .. 1. Features are the 1280 pooled activations
     before the classifier.

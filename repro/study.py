@@ -17,8 +17,6 @@ from pathlib import Path
 from . import paper, runs
 from .config import RECIPES, Config, Preset, ReproError, SizeNotAvailable, choose, get_preset
 
-log = logging.getLogger(__name__)
-
 NOTEBOOKS = runs.PROJECT / "notebooks"
 EXECUTORS = ("local", "none")  # none: never train, show what is there
 
@@ -33,8 +31,11 @@ class Task:
 
     @property
     def steps(self) -> float:
-        """Work in G-step equivalents of a 1:1 row: a D update is about 0.6 of such a step, G's update 0.4."""
-        return self.config.preset.steps * (0.6 * self.config.recipe.d_steps + 0.4)
+        """Work in steps of a 1:1 row, for the order of runs and the time left.
+
+        A D update counts 0.4 of such a step and G's 0.6: in results/smoke a run with five D updates takes 2.4 times as long.
+        """
+        return self.config.preset.steps * (0.4 * self.config.recipe.d_steps + 0.6)
 
 
 def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str = "released_code") -> Config:
