@@ -27,6 +27,7 @@ OutOption = Annotated[str, typer.Option(help="The folder of studies (relative to
 DataOption = Annotated[
     Optional[str], typer.Option(help="Folder of class folders or of Parquet files, or a hub name; default: the preset's own.")
 ]
+JobsOption = Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")]
 MinutesOption = Annotated[
     float, typer.Option(min=0, help="Stop training at the next step after so many minutes, with checkpoints and exit code 75.")
 ]
@@ -37,7 +38,7 @@ def reproduce(
     preset: PresetOption = "smoke",
     tables: Annotated[Optional[str], typer.Option(help="Tables, joined by commas; default: all.")] = None,
     seeds: Annotated[Optional[int], typer.Option(help="Training seeds a row; default: the preset's.")] = None,
-    jobs: Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")] = None,
+    jobs: JobsOption = None,
     data: DataOption = None,
     out: OutOption = "outputs",
     max_minutes: MinutesOption = math.inf,
@@ -121,29 +122,100 @@ def report(
 
 
 @app.command()
-def accept(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
-    """Copy a finished study from OUT to results/ and execute the notebooks there: it becomes the reference."""
+def check(
+    preset: PresetOption = "smoke",
+    against: Annotated[Optional[str], typer.Option(help="The reference; default: results/PRESET.")] = None,
+    given: Annotated[Optional[str], typer.Option("--runs", help="Compare the runs in this folder instead of training them.")] = None,
+    jobs: JobsOption = None,
+    data: DataOption = None,
+    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+) -> None:
+    """Train a reference's runs again and compare every number with it; exit code 1 when one is past its tolerance.
+
+    The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits.
+    """
+    alone = preset == "rehearsal" or against or given
+    for name in [preset] if alone else ["rehearsal", preset]:
+        if _check(name, against or f"results/{name}", given, jobs, data if name == preset else None, out):
+            raise typer.Exit(1)
+
+
+def _check(preset: str, against: str, given: str | None, jobs: int | None, data: str | None, out: str) -> bool:
+    """Check one preset and print it. Returns whether a number failed."""
+    from . import check as checks
+    from .study import Study
+
+    start = time.monotonic()
+    reference = _study_in(against)
+    if given:
+        now = _study_in(given)
+        now.seeds = reference.seeds
+    else:
+        now = Study(preset, reference.seeds, out=out, data=data, jobs=jobs)
+    tasks, tolerances = checks.reference_tasks(reference, now), checks.read_tolerances(reference)
+    if not given:
+        checks.discard_stale(now, tasks)
+        _say(f"{len(tasks)} runs of preset {preset}, {len(now.unfinished(tasks))} to train.")
+        now.train(tasks)
+    frame = checks.compare(reference, now, tasks, tolerances)
+    failed = int((~frame["passed"]).sum())
+    equal = int(frame["equal"].sum())
+    shown = checks.digest(frame)
+    passed = shown.pop("passed").map({True: "pass", False: "FAIL"})
+    title = f"{len(frame)} values of {preset} against {against}: each quantity that failed, and what came nearest to its tolerance"
+    _print_frame(shown.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)).assign(result=passed), title)
+    frame.to_csv(now.folder / "check.csv", index=False)
+    words = f"{failed} of {len(frame)} values FAILED" if failed else f"All {len(frame)} values passed"
+    _say(f"{words}, {equal} equal to the last digit ({time.monotonic() - start:.0f} s). All of them: {_relative(now.folder, runs.PROJECT)}/check.csv")
+    return failed > 0
+
+
+@app.command()
+def calibrate(
+    preset: PresetOption = "smoke",
+    seeds: Annotated[int, typer.Option(min=2, help="Training seeds for the spread that tolerances are set beside.")] = 3,
+    jobs: JobsOption = None,
+    data: DataOption = None,
+    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+) -> None:
+    """Measure the tolerances of results/PRESET: its runs again from other seeds and in other arithmetics."""
+    from . import check as checks
+
+    reference = _study_in(f"results/{preset}")
+    checks.calibrate(preset, reference, seeds, out, jobs, data)
+    _say(f"Tolerances: {_relative(checks.tolerances_path(reference), runs.PROJECT)}. Now run repro check --preset {preset}.")
+
+
+@app.command()
+def accept(
+    preset: PresetOption = "smoke",
+    out: OutOption = "outputs",
+    runs_only: Annotated[bool, typer.Option("--runs-only", help="No notebooks: a reference for repro check alone.")] = False,
+    why: Annotated[str, typer.Option(help="One sentence for the changelog of results.")] = "",
+) -> None:
+    """Copy a finished study from OUT to results/: it becomes the reference, and results/CHANGELOG.md says what moved."""
     import shutil
 
-    from . import pages
+    from . import check as checks, pages
+    from .study import Study
 
     study, names = _finished_study(str(Path(out) / preset))
-    target = runs.PROJECT / "results" / preset
-    tasks = study.tasks(names)
+    target = Study(preset, study.seeds, executor="none", out="results")
+    tasks = checks.reference_tasks(study, study)
+    pages.write_changes(target, study, [task for task in tasks if target.run(task.row, task.seed).json_path.exists()], why)
     for row in {task.row for task in tasks}:  # seeds that this study does not have are of an older one
-        shutil.rmtree(target / "runs" / row, ignore_errors=True)
+        shutil.rmtree(target.folder / "runs" / row, ignore_errors=True)
     for task in tasks:
-        source = study.run(task.row, task.seed)
-        folder = runs.run_folder(runs.PROJECT / "results", preset, task.row, task.seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (source.json_path, source.samples_path):
-            if path.exists():
-                shutil.copyfile(path, folder / path.name)
-    shutil.copyfile(study.folder / "real.png", target / "real.png")
-    committed, names = _finished_study(str(target))
-    _write_notebooks(committed, names, target)
-    pages.write_index(runs.PROJECT / "results")
-    _say(f"results/{preset} now holds this study: look at it, then commit it.")
+        source, copy = (s.run(task.row, task.seed) for s in (study, target))
+        copy.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("run.json", "samples.png"):
+            if (source.folder / name).exists():
+                shutil.copyfile(source.folder / name, copy.folder / name)
+    shutil.copyfile(study.folder / "real.png", target.folder / "real.png")
+    if not runs_only:
+        _write_notebooks(target, names, target.folder)
+        pages.write_index(runs.PROJECT / "results")
+    _say(f"results/{preset} now holds this study: look at it and at results/CHANGELOG.md, then commit. Tolerances: repro calibrate.")
 
 
 @app.command()
@@ -172,19 +244,25 @@ def _table_names(tables: str | None) -> list[str]:
     return [choose("table", name.strip(), paper.TABLES) for name in tables.split(",")]
 
 
-def _finished_study(source: str):
-    """The study that a folder such as results/smoke holds, and the tables with a finished run for each of their rows."""
-    from . import paper
+def _study_in(source: str):
+    """The study, with its training seeds, that a folder such as results/smoke holds."""
     from .study import Study
 
     folder = (runs.PROJECT / source).resolve()
     seeds = [int(p.parent.name[4:]) for p in folder.glob("runs/*/seed*/run.json")]
     if not seeds:
         raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
-    study = Study(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
+    return Study(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
+
+
+def _finished_study(source: str):
+    """The study in a folder, and the tables with a finished run for each of their rows."""
+    from . import paper
+
+    study = _study_in(source)
     names = [name for name in paper.TABLES if study.tasks([name]) and not study.missing([name])]
     if not names:
-        raise ReproError(f"No table has all its runs finished in {source}: repro reproduce --preset {folder.name} trains them.")
+        raise ReproError(f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name} trains them.")
     return study, names
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from . import metrics, shapes
-from .config import Config
+from .config import Config, ReproError
 from .data import ImageData, cache_folder
 from .features import load_extractor
 from .rng import normal, stream
@@ -23,6 +24,8 @@ from .runs import write_atomically
 log = logging.getLogger(__name__)
 
 BATCH = 100  # fixed, so that the arithmetic of a score does not depend on the training batch
+MINIMUM_REAL = 100  # fewer real images say nothing about the scores
+MINIMUM_DIVERSITY = 1.0  # grey levels by which real images of a class differ at least
 
 
 def latents(z_dim: int, seed: int, first: int, count: int) -> Tensor:
@@ -76,7 +79,11 @@ def extract(extractor: torch.nn.Module, images: np.ndarray) -> tuple[np.ndarray,
 class Scorer:
     """Scores sets of generated images against the training images of one data set.
 
-    The reference statistics are computed once and cached by all that decides them: data, count, extractor and resizer.
+    The reference statistics are computed once and cached by all that decides them: data, counts, extractor and resizer.
+    With them come the scores of other training images (`real`) and of uniform noise (`noise`), as many as are generated:
+    what a perfect and a useless generator would get.
+
+    Raises ReproError when real images do not score as real images should, before anything is trained.
     """
 
     def __init__(self, config: Config, data: ImageData, device: str = "cpu"):
@@ -84,11 +91,24 @@ class Scorer:
         self.extractor = load_extractor(preset.extractor).to(device)
         self.symmetric = data.name == "symmetric_shapes"
         count = min(preset.references, len(data.images))
-        chosen = stream("references", preset.sampling_seed).permutation(len(data.images))[:count]
-        identity = (1, data.fingerprint, count, preset.sampling_seed, self.extractor.name, self.extractor.resizer)
+        order = stream("references", preset.sampling_seed).permutation(len(data.images))
+        others = order[count:][-preset.samples :]
+        held_out = len(others) >= MINIMUM_REAL
+        if not held_out:  # too few images that are no reference: some of those then
+            others = order[-preset.samples :]
+        identity = (2, data.fingerprint, count, preset.samples, preset.sampling_seed, self.extractor.name, self.extractor.resizer)
         path = cache_folder() / "references" / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}.npz"
-        chosen = np.sort(chosen)
-        self.reference, self.real_diversity = _cached_reference(path, data, chosen, self.extractor)
+        if not self._read(path):
+            images, labels = data.images[np.sort(order[:count])], data.labels[np.sort(order[:count])]
+            self.reference = metrics.Statistics.of(extract(self.extractor, images)[0])
+            self.real_diversity = metrics.diversity(images, labels)
+            images, labels = data.images[np.sort(others)], data.labels[np.sort(others)]
+            noise = stream("noise", preset.sampling_seed).integers(0, 256, images.shape, dtype=np.uint8)
+            if self.real_diversity > 0:  # else check_real says so
+                self.real = self(images, labels) | {"images": len(images), "held_out": int(held_out)}
+                self.noise = self(noise, labels) | {"images": len(images)}
+            self.check_real(data.name)
+            self._write(path)
         self.definition = {
             "extractor": self.extractor.name,
             "resizer": self.extractor.resizer,
@@ -116,20 +136,36 @@ class Scorer:
             scores["consistency_turned"] = shapes.consistency(images[turned], labels[turned])
         return scores
 
+    def check_real(self, name: str) -> None:
+        """Raises ReproError when training images are all alike, or score no better than half of what noise does."""
+        if not self.real_diversity >= MINIMUM_DIVERSITY:
+            raise ReproError(
+                f"The training images of {name} hardly differ within a class (by {self.real_diversity:.2f} grey levels): look at"
+                " the images; nothing was trained."
+            )
+        real, noise = self.real["fid"], self.noise["fid"]
+        if not real < noise / 2:
+            raise ReproError(
+                f"Training images of {name} have FID {real:.1f} to others of their kind and noise has {noise:.1f}: no score could"
+                " tell good samples from bad; look at the images and at the extractor's weights. Nothing was trained."
+            )
 
-def _cached_reference(path: Path, data: ImageData, chosen: np.ndarray, extractor) -> tuple[metrics.Statistics, float]:
-    """Feature statistics and diversity of the chosen real images, from `path` where an earlier run left them."""
-    try:
-        with np.load(path) as f:
-            return metrics.Statistics(f["mean"], f["covariance"], int(f["count"])), float(f["diversity"])
-    except FileNotFoundError:
-        pass
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("The reference statistics %s are damaged (%s): computing them again.", path.name, error)
-    images, labels = data.images[chosen], data.labels[chosen]
-    statistics = metrics.Statistics.of(extract(extractor, images)[0])
-    diversity = metrics.diversity(images, labels)
-    buffer = io.BytesIO()
-    np.savez(buffer, mean=statistics.mean, covariance=statistics.covariance, count=statistics.count, diversity=diversity)
-    write_atomically(path, buffer.getvalue())
-    return statistics, diversity
+    def _read(self, path: Path) -> bool:
+        """Take the statistics from `path` where an earlier run left them."""
+        try:
+            with np.load(path) as f:
+                self.reference = metrics.Statistics(f["mean"], f["covariance"], int(f["count"]))
+                self.real_diversity = float(f["diversity"])
+                self.real, self.noise = (json.loads(str(f[name])) for name in ("real", "noise"))
+                return True
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("The reference statistics %s are damaged (%s): computing them again.", path.name, error)
+        return False
+
+    def _write(self, path: Path) -> None:
+        buffer = io.BytesIO()
+        statistics = dict(mean=self.reference.mean, covariance=self.reference.covariance, count=self.reference.count)
+        np.savez(buffer, **statistics, diversity=self.real_diversity, real=json.dumps(self.real), noise=json.dumps(self.noise))
+        write_atomically(path, buffer.getvalue())

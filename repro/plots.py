@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from . import paper, report
+from . import paper, report, runs
 from .study import Study, run_name
 
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
@@ -17,7 +18,9 @@ sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
 
 def save(figure: Figure, path: Path) -> None:
     """A PNG without the writing program's version in it, so that equal figures are equal files."""
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    runs.write_atomically(path, buffer.getvalue())
 
 
 def _finished(figure: Figure) -> Figure:

@@ -4,6 +4,7 @@
                                       samples.png    a sheet of samples, a column a class
                                       checkpoint.pt  everything training continues from (stays on this machine),
                                       previous.pt    and the one before it
+                                      best.pt        the checkpoint of the best scored step
                                       train.log      what the training process printed
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -77,6 +79,8 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
         "scores": {"type": "array", "items": _SCORE},
         "final": _SCORE,
         "best": _SCORE,
+        "real": _OBJECT,  # scores of training images that are no reference,
+        "noise": _OBJECT,  # and of uniform noise
         "provenance": {"type": "object", "required": ["wall_seconds"]},
     },
 }
@@ -106,6 +110,10 @@ class Run:
     @property
     def previous_path(self) -> Path:
         return self.folder / "previous.pt"
+
+    @property
+    def best_path(self) -> Path:
+        return self.folder / "best.pt"
 
     @property
     def samples_path(self) -> Path:
@@ -152,8 +160,9 @@ def run_folder(out: str | Path, preset: str, row: str, seed: int) -> Path:
     return Path(out) / preset / "runs" / row / f"seed{seed}"
 
 
+@functools.cache
 def code_revision() -> dict:
-    """Git commit and whether tracked files differ from it; None where this is no checkout."""
+    """Git commit and whether tracked files differ from it, None where this is no checkout; and a hash of the package's sources."""
 
     def git(*words: str) -> str | None:
         try:
@@ -163,7 +172,8 @@ def code_revision() -> dict:
 
     commit = git("rev-parse", "HEAD")
     status = git("status", "--porcelain", "--untracked-files=no", "--", "repro", "pyproject.toml", "constraints.txt")
-    return {"commit": commit, "dirty": None if commit is None else bool(status)}
+    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+    return {"commit": commit, "dirty": None if commit is None else bool(status), "sources": sources.hexdigest()[:16]}
 
 
 def processor() -> str:

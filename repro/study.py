@@ -52,7 +52,7 @@ def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str = "rele
 
 def rows() -> dict[str, paper.Row]:
     """Every row of every table by name."""
-    return {row.name: row for table in paper.TABLES.values() for row in table.rows}
+    return {row.name: row for table in paper.ALL_TABLES.values() for row in table.rows}
 
 
 def run_name(row: paper.Row, preset: Preset) -> str:
@@ -86,6 +86,7 @@ class Study:
         self.data = data or None
         self.max_minutes = max_minutes
         self.jobs = jobs or max(1, (os.cpu_count() or 1) // self.preset.threads)
+        self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
 
     @classmethod
     def from_parameters(cls, names: dict) -> Study:
@@ -110,7 +111,7 @@ class Study:
         """The distinct runs the tables need, those with most work first."""
         tasks = {}
         for name in tables:
-            for row in paper.TABLES[choose("table", name, paper.TABLES)].rows:
+            for row in paper.ALL_TABLES[choose("table", name, paper.ALL_TABLES)].rows:
                 try:
                     folder_row = run_name(row, self.preset)
                 except SizeNotAvailable:
@@ -120,9 +121,12 @@ class Study:
         return sorted(tasks.values(), key=lambda t: (t.seed, -t.steps))
 
     def missing(self, tables: Iterable[str]) -> list[Task]:
-        """The tasks without a finished run. Raises ReproError when a folder holds a run of another configuration."""
+        """The tables' tasks without a finished run. Raises ReproError when a folder holds a run of another configuration."""
+        return self.unfinished(self.tasks(tables))
+
+    def unfinished(self, tasks: Iterable[Task]) -> list[Task]:
         out = []
-        for task in self.tasks(tables):
+        for task in tasks:
             run = self.run(task.row, task.seed)
             record = run.read()
             if record is not None:  # the data are not read here, so what they decide is not compared
@@ -134,16 +138,26 @@ class Study:
 
     def ensure(self, *tables: str) -> None:
         """Train what the tables need and is missing. A notebook's first call; nothing to do where the study has run."""
-        missing = self.missing(tables)
-        if not missing or self.executor == "none":
+        if self.executor != "none":
+            self.train(self.tasks(tables))
+
+    def train(self, tasks: Iterable[Task]) -> None:
+        """Train the tasks that have no finished run. Raises ReproError when the real data do not score as real data should."""
+        missing = self.unfinished(tasks)
+        if not missing:
             return
+        import torch
+
         from . import data
+        from .evaluate import Scorer
         from .features import check_extractor
 
         check_extractor(self.preset.extractor)
-        self.write_real(data.load(self.preset, self.data))  # once, before several processes ask for it; bad data end here
+        loaded = data.load(self.preset, self.data)  # once, before several processes ask for it; bad data end here
+        self.write_real(loaded)
+        torch.set_num_threads(self.preset.threads)  # as where it is computed for a run
+        Scorer(missing[0].config, loaded)  # absurd scores of real images end here
         LocalExecutor(self).train(missing)
-
 
     def write_real(self, loaded) -> None:
         """real.png: a sheet of training images like the runs' samples.png. loaded: data.ImageData."""
@@ -180,7 +194,8 @@ class LocalExecutor:
         waiting, running, ended, codes = list(tasks), {}, [], {}
         total, start = sum(t.steps for t in tasks), time.monotonic()
         first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
-        environment = os.environ | {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        threads = {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        environment = os.environ | threads | self.study.environment
 
         def interrupt(*_):
             raise KeyboardInterrupt
@@ -258,7 +273,7 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
     out = study.out.relative_to(runs.PROJECT) if study.out.is_relative_to(runs.PROJECT) else study.out
     parameters = {"preset": study.preset.name, "seeds": study.seeds, "executor": "none", "out": str(out)}
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".part-{name}.ipynb"
+    part = folder / f".part-{name}-{os.getpid()}.ipynb"
     try:
         with _quiet("papermill", "blib2to3"):
             papermill.execute_notebook(

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import signal
 import time
 import zlib
@@ -15,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -30,12 +31,17 @@ from .rng import normal, stream
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60
-COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do
+COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do,
+COLLAPSE_FID = 2.0  # or when FID is past this many times its best at two scored steps in a row (paper, Figure 3: SN on G and D ends at 2.2)
 
 
 def native_precision(wanted: str) -> str:
-    """bf16 only where the processor computes in it natively; else fp32 (slower, other last digits; recorded in run.json)."""
-    if wanted == "bf16" and not torch.cuda.is_available() and not torch.cpu._is_avx512_bf16_supported():
+    """bf16 only where the processor computes in it natively; else fp32 (slower, other last digits; recorded in run.json).
+
+    A processor told to compute as a lesser one (ATEN_CPU_CAPABILITY, see check.ARITHMETICS) counts as that one.
+    """
+    native = torch.cpu._is_avx512_bf16_supported() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    if wanted == "bf16" and not torch.cuda.is_available() and not native:
         log.warning("This processor has no bf16 arithmetic: training in fp32, so scores differ in the last digits.")
         return "fp32"
     return wanted
@@ -118,21 +124,34 @@ def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes:
     """
     deadline = time.monotonic() + 60 * max_minutes
     run.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(run.folder / ".lock"):
-        record = run.check_same(config)
-        if record is not None and record["status"] in runs.FINISHED:
-            return record
-        asked = []
+    asked = []
 
-        def ask(*_):
-            asked.append(True)
+    def stop() -> bool:
+        return bool(asked) or time.monotonic() > deadline
 
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, lambda *_: asked.append(True)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with _claim(run, stop):
+            record = run.check_same(config)
+            if record is not None and record["status"] in runs.FINISHED:
+                return record
+            return _train(config, data, run, row, stop)
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def _claim(run: runs.Run, stop: Callable[[], bool]) -> FileLock:
+    """The run folder's lock, held. The system frees a dead owner's; waits for a live one's. Raises runs.Interrupted."""
+    lock = FileLock(run.folder / ".lock")
+    while True:
         try:
-            return _train(config, data, run, row, lambda: asked or time.monotonic() > deadline)
-        finally:
-            for s, handler in before.items():
-                signal.signal(s, handler)
+            lock.acquire(timeout=1)
+            return lock
+        except Timeout:
+            log.info("another process trains this run: waiting for it")
+            if stop():
+                raise runs.Interrupted(f"{run.folder} is being trained by another process; the same command waits for it.") from None
 
 
 def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Callable) -> dict:
@@ -165,8 +184,10 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
     }
     restore(run, config, modules, record, precision)
+    keep_best(run, record)
     scorer = Scorer(config, data, device)
     record["definition"] = scorer.definition | {"samples": preset.samples}
+    record["real"], record["noise"] = scorer.real, scorer.noise
     batches = Batches(data, preset.batch_size, config.seed, recipe.flip)
     started, wall_before, saved_at = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic()
     first_step = record["step"]
@@ -209,6 +230,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
                 "gamma_g": gammas(g),
                 "gamma_d": gammas(d),
             }
+            if ema:
+                entry["average_lag"] = average_lag(ema, g)
             if not all(math.isfinite(entry[name]) for name in ("loss_d", "loss_g")):
                 status = "diverged"
                 record["error"] = f"the loss was not finite at step {step}"
@@ -224,15 +247,46 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             record["final"], record["best"] = score, runs.best(record["scores"])
             log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in score.items() if k != "step"))
             runs.write_atomically(run.samples_path, sheet_png(images, labels))
-            if score["diversity"] < COLLAPSE_DIVERSITY:
-                status = "collapsed"
-                record["error"] = f"samples no longer differ from one another at step {step}"
+            reason = collapse(record["scores"])
+            if reason:
+                status, record["error"] = "collapsed", f"{reason} at step {step}"
             save(status)
+            keep_best(run, record)
         elif time.monotonic() - saved_at > CHECKPOINT_SECONDS:
             save("running")
     if status == "running":
         save("complete")
     return record
+
+
+@torch.no_grad()
+def average_lag(ema: AveragedModel, g: nn.Module) -> float:
+    """Distance of the averaged parameters from the present ones, relative to the present ones' norm."""
+    pairs = list(zip(ema.module.parameters(), g.parameters(), strict=True))
+    squares = sum((a - b).square().sum() for a, b in pairs), sum(b.square().sum() for _, b in pairs)
+    return math.sqrt(squares[0] / squares[1])
+
+
+def collapse(scores: list[dict]) -> str | None:
+    """Why a run with these scores has collapsed, or None when it has not."""
+    if scores[-1]["diversity"] < COLLAPSE_DIVERSITY:
+        return "samples no longer differ from one another"
+    bound = COLLAPSE_FID * runs.best(scores)["fid"]
+    if all(score["fid"] > bound for score in scores[-2:]):
+        return f"FID past {COLLAPSE_FID:g} times its best twice in a row"
+    return None
+
+
+def keep_best(run: runs.Run, record: dict) -> None:
+    """Keep the checkpoint of the best scored step beside the newest, where that is the newest: no second copy on the disk."""
+    if record["scores"] and record["best"]["step"] == record["step"] and run.checkpoint_path.exists():
+        part = run.best_path.with_suffix(".part")
+        part.unlink(missing_ok=True)
+        try:
+            os.link(run.checkpoint_path, part)
+        except OSError:  # a file system without links
+            shutil.copyfile(run.checkpoint_path, part)
+        os.replace(part, run.best_path)
 
 
 def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
@@ -296,5 +350,10 @@ def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record
     for name in ("step", "history", "scores", "final", "best"):
         if name in stored:
             record[name] = stored[name]
-    record["provenance"]["wall_seconds"] = stored["provenance"]["wall_seconds"]
+    before = stored["provenance"]
+    record["provenance"]["wall_seconds"] = before["wall_seconds"]
+    earlier = before.get("earlier_code", [])
+    if before["code"] != record["provenance"]["code"]:  # a run that two revisions of the code made says so
+        earlier = [*earlier, before["code"]]
+    record["provenance"]["earlier_code"] = earlier
     log.info("continuing at step %d", record["step"])

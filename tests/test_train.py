@@ -22,6 +22,7 @@ def light_scores(monkeypatch):
 
     class Light:
         definition = {"extractor": "none"}
+        real = noise = {"fid": 0.0}
 
         def __init__(self, config, data, device):
             pass
@@ -139,7 +140,7 @@ def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
     assert (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5}, {"d_steps": 2, "flip": True}])
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"ema_decay": 0.5}, {"d_steps": 2, "flip": True}])
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path, light_scores, monkeypatch, changes, stop_at):
     config = make_config("attention_16", **changes)
@@ -210,6 +211,40 @@ def test_samples_that_no_longer_differ_end_the_run_as_collapsed(make_config, sha
     monkeypatch.setattr(train, "COLLAPSE_DIVERSITY", 1.5)
     record = train_in(tmp_path, make_config(), shapes_data)
     assert record["status"] == "collapsed" and record["step"] == 2 and "no longer differ" in record["error"]
+
+
+def scored(*fids, diversity=1.0):
+    return [{"step": i, "fid": fid, "diversity": diversity} for i, fid in enumerate(fids)]
+
+
+def test_when_a_run_has_collapsed():
+    assert train.collapse(scored(900)) is None and train.collapse(scored(900, 400, 799)) is None
+    assert train.collapse(scored(400, 900)) is None  # one bad score may pass
+    assert train.collapse(scored(400, 900, 700, 900)) is None
+    assert "FID past 2 times its best" in train.collapse(scored(400, 900, 801))
+    assert "no longer differ" in train.collapse(scored(400, diversity=0.04))
+
+
+def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    fids = iter([50, 40, 90, 100, 60])
+    monkeypatch.setattr(train.Scorer, "__call__", lambda *_: {"fid": next(fids), "is": 1.0, "diversity": 1.0})
+    record = train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)
+    assert record["status"] == "collapsed" and record["step"] == 4 and "FID past 2 times" in record["error"]
+    assert json.loads(train.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == record["best"]["step"] == 2
+    (tmp_path / "run.json").unlink(), (tmp_path / "best.pt").unlink()
+    (tmp_path / "previous.pt").replace(tmp_path / "checkpoint.pt")  # killed after step 3's checkpoint: the best one is not the newest
+    fids = iter([30, 30])
+    assert train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)["best"]["step"] == 4
+    assert json.loads(train.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4
+
+
+def test_a_run_of_two_code_revisions_names_both(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "first", "dirty": False, "sources": "1"})
+    with pytest.raises(runs.Interrupted):
+        train.train(make_config(), shapes_data, runs.Run(tmp_path), "none", max_minutes=0)
+    monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "second", "dirty": False, "sources": "2"})
+    made = train_in(tmp_path, make_config(), shapes_data)["provenance"]
+    assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == ["first"]
 
 
 def test_a_folder_of_another_configuration_is_refused_by_field(make_config, shapes_data, tmp_path, light_scores):
