@@ -1,17 +1,21 @@
 # make reproduce: train, score and report the paper's tables (PRESET=smoke, on the embedded data)
 # make test:      the tests
+# make check:     trains the committed studies of the embedded data again and compares every number
 # make lab:       the notebooks in JupyterLab
 PYTHON ?= python3
 PRESET ?= smoke
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: reproduce test lab
+.PHONY: reproduce test check lab
 reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)
 
 test: $(INSTALLED)
 	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests results
+
+check: $(INSTALLED)
+	$(BIN)/repro check
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

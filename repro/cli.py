@@ -132,42 +132,37 @@ def check(
 ) -> None:
     """Train a reference's runs again and compare every number with it; exit code 1 when one is past its tolerance.
 
-    The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits.
+    The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits. Where it fails, nothing more is trained.
     """
-    alone = preset == "rehearsal" or against or given
-    for name in [preset] if alone else ["rehearsal", preset]:
-        if _check(name, against or f"results/{name}", given, jobs, data if name == preset else None, out):
-            raise typer.Exit(1)
-
-
-def _check(preset: str, against: str, given: str | None, jobs: int | None, data: str | None, out: str) -> bool:
-    """Check one preset and print it. Returns whether a number failed."""
     from . import check as checks
     from .study import Study
 
-    start = time.monotonic()
-    reference = _study_in(against)
-    if given:
-        now = _study_in(given)
+    choose("preset", preset, PRESETS)
+    stages = []
+    for name in [preset] if preset == "rehearsal" or against or given else ["rehearsal", preset]:  # all misuse ends here
+        reference = _study_in(against or f"results/{name}")
+        now = _study_in(given) if given else Study(name, out=out, data=data if name == preset else None, jobs=jobs)
         now.seeds = reference.seeds
-    else:
-        now = Study(preset, reference.seeds, out=out, data=data, jobs=jobs)
-    tasks, tolerances = checks.reference_tasks(reference, now), checks.read_tolerances(reference)
-    if not given:
-        checks.discard_stale(now, tasks)
-        _say(f"{len(tasks)} runs of preset {preset}, {len(now.unfinished(tasks))} to train.")
-        now.train(tasks)
-    frame = checks.compare(reference, now, tasks, tolerances)
-    failed = int((~frame["passed"]).sum())
-    equal = int(frame["equal"].sum())
-    shown = checks.digest(frame)
-    passed = shown.pop("passed").map({True: "pass", False: "FAIL"})
-    title = f"{len(frame)} values of {preset} against {against}: each quantity that failed, and what came nearest to its tolerance"
-    _print_frame(shown.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)).assign(result=passed), title)
-    frame.to_csv(now.folder / "check.csv", index=False)
-    words = f"{failed} of {len(frame)} values FAILED" if failed else f"All {len(frame)} values passed"
-    _say(f"{words}, {equal} equal to the last digit ({time.monotonic() - start:.0f} s). All of them: {_relative(now.folder, runs.PROJECT)}/check.csv")
-    return failed > 0
+        stages.append((reference, now, checks.reference_tasks(reference, now), checks.read_tolerances(reference)))
+    for reference, now, tasks, tolerances in stages:
+        start = time.monotonic()
+        name = now.preset.name
+        if not given:
+            checks.discard_stale(now, tasks)
+            _say(f"{len(tasks)} runs of preset {name}, {len(now.unfinished(tasks))} to train.")
+            now.train(tasks)
+        frame = checks.compare(reference, now, tasks, tolerances)
+        frame.to_csv(now.folder / "check.csv", index=False)
+        shown = checks.digest(frame)
+        shown["passed"] = shown["passed"].map({True: "pass", False: "FAIL"})
+        title = f"{name} against {_relative(reference.folder, runs.PROJECT)}: what failed, and what came nearest to its tolerance"
+        _print_frame(shown.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)), title)
+        failed = int((~frame["passed"]).sum())
+        words = f"{failed} of {len(frame)} values FAILED" if failed else f"All {len(frame)} values passed"
+        path = _relative(now.folder, runs.PROJECT) / "check.csv"
+        _say(f"{words}, {frame['equal'].sum()} equal to the last digit ({time.monotonic() - start:.0f} s). All of them: {path}")
+        if failed:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -337,7 +332,7 @@ def run(arguments: list[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f" at {error.filename}" if error.filename else ""
-        print(f"repro: {error.strerror}{where}: free space or choose another folder with --out, then run the same command"
-              " again; finished steps are kept.", file=sys.stderr)
+        print(f"repro: {error.strerror}{where}: free space or choose another folder (--out, or $REPRO_CACHE for prepared data),"
+              " then run the same command again; finished steps are kept.", file=sys.stderr)
         return 2
     return 0

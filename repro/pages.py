@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pandas as pd
+
 from . import check, paper, plots, report, runs
 from .config import PRESETS
 from .study import Study, Task
@@ -39,21 +41,31 @@ def write_changes(reference: Study, new: Study, tasks: list[Task], why: str) -> 
     code = runs.code_revision()
     revision = f"{(code['commit'] or 'no git')[:10]}{' with uncommitted changes' if code['dirty'] else ''}"
     entry = [f"## `{new.preset.name}`, {time.strftime('%Y-%m-%d', time.gmtime())}, code {revision}", *([why] if why else [])]
-    tolerances = check.read_tolerances(reference) if check.tolerances_path(reference).exists() else None
-    frame = check.compare(reference, new, tasks, tolerances)
-    moved = frame[~frame["equal"]]
-    counts = f"{len(moved)} of {len(frame)} recorded values moved"
-    entry.append(f"{counts}, {(~moved['passed']).sum()} of them past their tolerances." if tasks else "First runs.")
-    measured = moved["quantity"].map(check.kind)
-    last = moved[measured == "scores.fid"].groupby("run")["step"].max()  # of the scores, the final ones
-    final = (measured == "scores.fid") | (measured == "scores.is")
-    shown = moved[measured.isna() | (final & (moved["step"] == moved["run"].map(last)))]
-    if len(shown):
-        lines = shown.assign(by=[b - a if isinstance(a, (int, float)) and isinstance(b, (int, float)) else "" for a, b in zip(shown["reference"], shown["now"])])
-        lines = lines[["run", "quantity", "step", "reference", "now", "by", "tolerance"]]
-        entry.append(report.to_markdown(lines.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v))))
+    if tasks:
+        tolerances = check.read_tolerances(reference) if check.tolerances_path(reference).exists() else None
+        entry += _moved(check.compare(reference, new, tasks, tolerances))
+    else:
+        entry.append("First runs.")
     before = path.read_text().removeprefix(CHANGELOG) if path.exists() else ""
     _write(path, CHANGELOG + "\n" + "\n\n".join(entry) + "\n" + before)
+
+
+def _moved(frame: pd.DataFrame) -> list[str]:
+    """What a comparison says moved: counts, and a table of settings, verdicts and final scores."""
+    moved = frame[~frame["equal"]]
+    added, removed = moved["reference"].isna() & moved["now"].notna(), moved["now"].isna() & moved["reference"].notna()
+    changed = moved[~added & ~removed]
+    past = int((~changed["passed"]).sum())
+    counts = f"Of {len(frame)} recorded values {len(changed)} moved ({past} past their tolerances), {added.sum()} are new, {removed.sum()} are gone."
+    measured = changed["quantity"].map(check.kind)
+    last = changed[measured == "scores.fid"].groupby("run")["step"].max()  # of the scores, the final ones
+    final = measured.isin(["scores.fid", "scores.is"]) & (changed["step"] == changed["run"].map(last))
+    lines = changed[measured.isna() | final]
+    if lines.empty:
+        return [counts]
+    by = [b - a if isinstance(a, (int, float)) and isinstance(b, (int, float)) else "" for a, b in zip(lines["reference"], lines["now"])]
+    lines = lines.assign(by=by)[["run", "quantity", "step", "reference", "now", "by", "tolerance"]]
+    return [counts, report.to_markdown(lines.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)))]
 
 
 def studies(results: Path) -> list[Study]:
@@ -68,10 +80,11 @@ def studies(results: Path) -> list[Study]:
 
 def _setting(study: Study) -> str:
     p = study.preset
+    scale = f"For scale: {report.scale(study)}. " if report.scale(study) else ""
     seeds = "1 training seed" if study.seeds == 1 else f"{study.seeds} training seeds"
     return (
         f"{report.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of {p.batch_size}, {seeds}."
-        f" Ours: {report.definition(study)}. Paper: {paper.SETTING}."
+        f" Ours: {report.definition(study)}. {scale}Paper: {paper.SETTING}."
     )
 
 

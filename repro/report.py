@@ -69,6 +69,20 @@ def definition(study: Study) -> str:
     return "no scored runs"
 
 
+def scale(study: Study) -> str:
+    """What other training images and uniform noise score by the same definition, as a perfect and a useless generator would; or ""."""
+    for table in paper.TABLES.values():
+        for record in records(study, table).values():
+            if record.get("real"):
+                real, noise = record["real"], record["noise"]
+                others = "other training images" if real["held_out"] else "training images"
+                return (
+                    f"{heading('fid', study.preset)} of {real['images']:,} {others} {real['fid']:.1f}, of as much noise {noise['fid']:.1f};"
+                    f" {heading('is', study.preset)} {real['is']:.2f} and {noise['is']:.2f}"
+                )
+    return ""
+
+
 def unavailable(row: paper.Row, preset: Preset) -> str | None:
     """Why the row has no runs at this preset, or None when it can have."""
     try:
@@ -247,6 +261,7 @@ def setup(study: Study) -> pd.DataFrame:
         "batch-norm momentum": "the recipe's" if p.bn_momentum is None else f"{p.bn_momentum:g}",
         "training seeds": str(study.seeds),
         "scores": definition(study),
+        "for scale": scale(study) or "not recorded",
         "final and best": f"final is the last step; best is the {runs.SELECTION}",
     }
     return pd.DataFrame(lines.items(), columns=["", "this study"])

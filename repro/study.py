@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -275,11 +276,11 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".part-{name}-{os.getpid()}.ipynb"
     try:
-        with _quiet("papermill", "blib2to3"):
+        # sockets in a folder of their own: TCP ports picked by kernels that start together can clash (papermill issue 511)
+        with _quiet("papermill", "blib2to3"), tempfile.TemporaryDirectory(prefix="repro-") as sockets:
             papermill.execute_notebook(
                 NOTEBOOKS / f"{name}.ipynb", part, parameters, cwd=runs.PROJECT, progress_bar=False, kernel_name="python3",
-                # sockets in the file system: TCP ports picked by kernels that start together can clash (papermill issue 511)
-                config=TraitConfig({"KernelManager": {"transport": "ipc"}}),
+                config=TraitConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
         notebook = nbformat.read(part, nbformat.NO_CONVERT)
         for item in (notebook, *notebook.cells):  # this machine's paths and clock: an equal study is an equal file

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import pickle
 import shutil
 import signal
 import time
@@ -301,11 +302,14 @@ def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module
 
 
 def read_checkpoint(path: Path) -> dict:
-    """A checkpoint's content. Raises ReproError when it is cut short or corrupt."""
+    """A checkpoint's content: tensors and plain data, never code. Raises ReproError when it is cut short, corrupt or anything else."""
     data = path.read_bytes()
     if len(data) < 5 or zlib.crc32(data[4:]).to_bytes(4, "little") != data[:4]:
         raise ReproError(f"{path} is damaged (its checksum is wrong).")
-    return torch.load(io.BytesIO(data[4:]), map_location="cpu", weights_only=True)
+    try:
+        return torch.load(io.BytesIO(data[4:]), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ReproError(f"{path} is damaged (it is not a checkpoint of tensors and plain data).") from error
 
 
 def newest_checkpoint(run: runs.Run) -> dict | None:
@@ -327,7 +331,7 @@ def newest_checkpoint(run: runs.Run) -> dict | None:
             other.replace(other.with_suffix(".damaged"))
         return state
     if damaged:
-        raise ReproError(f"Every checkpoint in {run.folder} is damaged (wrong checksums): delete the folder and the run starts anew.")
+        raise ReproError(f"Every checkpoint in {run.folder} is damaged (wrong checksums or content): delete the folder and the run starts anew.")
     return None
 
 

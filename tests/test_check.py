@@ -4,13 +4,12 @@ import dataclasses
 import json
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from repro import check, cli, data, evaluate, layers, models, paper, runs, train
-from repro.config import Config, Recipe, ReproError
+from repro import check, cli, data, evaluate, layers, models, pages, paper, runs, train
+from repro.config import Config, ReproError
 from repro.study import Study
 
 
@@ -59,7 +58,7 @@ def learning_rates_swapped(monkeypatch):
 
 
 def average_decay_changed(monkeypatch, original=train.get_ema_multi_avg_fn):
-    monkeypatch.setattr(train, "get_ema_multi_avg_fn", lambda decay: original(decay + 0.001))
+    monkeypatch.setattr(train, "get_ema_multi_avg_fn", lambda decay: original(0.99))
 
 
 def softmax_over_queries(monkeypatch, original=torch.softmax):
@@ -122,3 +121,161 @@ def test_a_planted_fault_fails_by_name(checked, monkeypatch, plant, row, quantit
     failed = frame[~frame["passed"]]
     found = failed[failed["quantity"] == quantity]["step"]
     assert len(found) and found.min() == step, failed[["quantity", "step", "reference", "now", "tolerance"]]
+
+
+# --- the parts of the check
+
+
+@pytest.fixture
+def two_studies(tmp_path):
+    """A made-up reference and a copy of it to change: (reference, now, write) with write(study, seed, fid, **changes)."""
+    reference, now = (Study("rehearsal", executor="none", out=str(tmp_path / name)) for name in ("reference", "now"))
+
+    def write(study, seed, fid, **changes):
+        score = {"step": 4, "fid": fid, "is": 2.0, "diversity": 1.0}
+        entry = {"step": 1, "loss_d": fid / 100, "loss_g": 0.0, "gamma_g": {}, "gamma_d": {}}
+        study.run("none", seed).write({
+            "schema": runs.SCHEMA, "row": "none", "config": {"recipe": {"lr_g": 1.0, "ema_decay": None}, "preset": {}, "seed": seed},
+            "status": "complete", "error": None, "step": 4, "parameters": {"generator": 5, "discriminator": 6}, "history": [entry],
+            "scores": [score], "final": score, "best": score, "definition": {"extractor": "x"},
+            "provenance": {"wall_seconds": 1.0, "code": runs.code_revision()},
+        } | changes)
+
+    write(reference, 0, 100.0), write(now, 0, 100.0)
+    return reference, now, write
+
+
+def tolerate(fid):
+    kinds = {"scores.fid": fid, "scores.is": 0.1, "scores.diversity": 0.0, "history.loss_d": 0.01, "history.loss_g": 0.0}
+    return {"factor": 2.0, "largest_difference": {name: {"1": value / 2, "4": value} for name, value in kinds.items()}}
+
+
+def compared(reference, now, fid=3.0):
+    tasks = [task for task in now.tasks(["table1"]) if task.row == "none"]
+    return check.compare(reference, now, tasks, tolerate(fid)).set_index(["run", "quantity"])
+
+
+def test_what_is_measured_may_move_by_its_tolerance_and_no_further(two_studies):
+    reference, now, write = two_studies
+    for fid, passed in ((100.0, True), (105.9, True), (94.1, True), (106.1, False), (93.9, False)):
+        write(now, 0, fid)
+        frame = compared(reference, now)
+        assert frame.loc[("none/seed0", "scores.fid"), "passed"] == passed and frame.loc[("none/seed0", "scores.fid"), "tolerance"] == 6.0
+    assert not frame.loc[("none/seed0", "history.loss_d"), "passed"]  # 0.939 against 1: past 2 x 0.005
+    assert frame["equal"].sum() == len(frame) - 2
+
+
+@pytest.mark.parametrize("changes, name", [
+    ({"parameters": {"generator": 5.0000001, "discriminator": 6}}, "parameters.generator"),
+    ({"config": {"recipe": {"lr_g": 1.0, "ema_decay": 0.9}, "preset": {}, "seed": 0}}, "config.recipe.ema_decay"),
+    ({"definition": {"extractor": "y"}}, "definition.extractor"),
+    ({"status": "collapsed"}, "status"),
+    ({"history": []}, "history.loss_d"),
+    ({"parameters": {"generator": 5, "discriminator": 6, "extra": 1}}, "parameters.extra"),
+])
+def test_what_is_exact_must_be_equal(two_studies, changes, name):
+    reference, now, write = two_studies
+    write(now, 0, 100.0, **changes)
+    frame = compared(reference, now)
+    assert ("none/seed0", name) in frame[~frame["passed"]].index
+    shown = check.digest(frame.reset_index())
+    assert name in set(shown[~shown["passed"]]["quantity"])
+
+
+def test_a_missing_run_and_a_verdict_that_moved_fail(reference, tmp_path):
+    shutil.copytree(reference.folder, tmp_path / "rehearsal", ignore=shutil.ignore_patterns("sn_d"))
+    now = Study("rehearsal", executor="none", out=str(tmp_path))
+    frame = check.compare(reference, now, now.tasks(paper.ALL_TABLES), check.read_tolerances(reference))
+    failed = frame[~frame["passed"]][["run", "quantity", "reference", "now"]].values.tolist()
+    assert failed == [["sn_d/seed0", "status", "complete", None], ["verdicts", "C1", "inconclusive", "not run"]]
+
+
+def test_tolerances_are_the_largest_difference_of_the_arithmetics(two_studies, tmp_path):
+    base, _, write = two_studies
+    for seed, fid in ((0, 100.0), (1, 110.0), (2, 120.0)):
+        write(base, seed, fid)
+    twins = [Study("rehearsal", executor="none", out=str(tmp_path / name)) for name in ("a", "b")]
+    write(twins[0], 0, 101.0), write(twins[1], 0, 97.0)
+    three = Study("rehearsal", 3, executor="none", out=str(base.out))
+    tasks = [task for task in three.tasks(["table1"]) if task.row == "none"]
+    found = check.measure(three, twins, tasks)
+    assert found["largest_difference"]["scores.fid"] == {"4": 3.0} and found["largest_difference"]["history.loss_d"] == {"1": 0.03}
+    assert found["seed_spread"]["scores.fid"] == {"4": 10.0}
+    assert set(found["largest_difference"]) == {"scores.fid", "scores.is", "scores.diversity", "history.loss_d", "history.loss_g"}
+
+
+def test_a_tolerance_never_shrinks_with_the_steps_and_is_never_under_rounding():
+    tolerances = {"factor": 2.0, "largest_difference": {"history.gamma_g": {"1": 0.0, "2": 0.5, "3": 0.1}}}
+    assert check.tolerance(tolerances, "history.gamma_g.16x16", 3, 1.0) == 1.0
+    assert check.tolerance(tolerances, "history.gamma_g.16x16", 1, 8.0) == 8 * 2**-22
+    with pytest.raises(ReproError, match="No tolerance was measured for history.other"):
+        check.tolerance(tolerances, "history.other", 1, 1.0)
+
+
+def test_runs_of_other_sources_are_trained_again(two_studies):
+    _, now, write = two_studies
+    (task,) = [task for task in now.tasks(["table1"]) if task.row == "none"]
+    check.discard_stale(now, [task])
+    assert now.run("none", 0).read()
+    for provenance in (
+        {"wall_seconds": 1.0, "code": {"sources": "other"}},
+        {"wall_seconds": 1.0, "code": runs.code_revision(), "earlier_code": [{"sources": "other"}]},
+        {"wall_seconds": 1.0, "code": {}},
+    ):
+        write(now, 0, 100.0, provenance=provenance)
+        check.discard_stale(now, [task])
+        assert now.run("none", 0).read() is None
+
+
+def test_the_command_passes_fails_by_name_and_refuses(tmp_path, capsys):
+    """Over given runs: the committed ones pass, a moved number fails with exit code 1, misuse with 2."""
+    given = tmp_path / "rehearsal"
+    shutil.copytree(runs.PROJECT / "results" / "rehearsal", given)
+    words = ["check", "--preset", "rehearsal", "--runs", str(given)]
+    assert cli.run(words) == 0
+    assert "equal to the last digit" in capsys.readouterr().out
+    path = given / "runs" / "none" / "seed0" / "run.json"
+    record = json.loads(path.read_text())
+    record["scores"][0]["fid"] *= 1.1
+    path.write_text(json.dumps(record))
+    assert cli.run(words) == 1
+    said = capsys.readouterr().out
+    assert "none/seed0" in said and "scores.fid" in said and "FAIL" in said and "1 of" in said
+    table = pd.read_csv(given / "check.csv")
+    assert table[~table["passed"]][["run", "quantity", "step"]].values.tolist() == [["none/seed0", "scores.fid", 2]]
+    for misuse, text in (
+        (["check", "--against", str(tmp_path / "nothing")], "There are no runs in"),
+        (["check", "--runs", str(tmp_path / "nothing")], "There are no runs in"),
+        (["check", "--preset", "smokee"], "Did you mean 'smoke'"),
+        (["check", "--preset", "rehearsal", "--against", str(given)], "repro calibrate"),
+    ):
+        if misuse[-1] == str(given):
+            (given / "tolerances.json").unlink()
+        assert cli.run(misuse) == 2 and text in capsys.readouterr().err
+
+
+def test_accept_writes_what_moved_and_by_how_much(two_studies):
+    reference, now, write = two_studies
+    tasks = [task for task in now.tasks(["table1"]) if task.row == "none"]
+    pages.write_changes(reference, now, [], "The first runs.")
+    write(now, 0, 90.0, parameters={"generator": 7, "discriminator": 6})
+    pages.write_changes(reference, now, tasks, "A wider generator.")
+    text = (reference.out / "CHANGELOG.md").read_text()
+    newest, oldest = text.split("## `rehearsal`")[1:]
+    assert "A wider generator." in newest and "First runs." in oldest and text.startswith("# Changelog of results")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in newest.splitlines() if line.startswith("| none")]
+    assert ["none/seed0", "parameters.generator", "0", "5", "7", "2", "0"] in rows
+    assert ["none/seed0", "scores.fid", "4", "100", "90", "-10", "0"] in rows and "3 moved (3 past their tolerances), 0 are new, 0 are gone" in newest
+
+
+def test_committed_references_have_tolerances_for_all_they_hold():
+    folders = [path.parent for path in (runs.PROJECT / "results").glob("*/tolerances.json")]
+    assert {"rehearsal", "smoke"} <= {folder.name for folder in folders}
+    for folder in folders:
+        committed = cli._study_in(str(folder))
+        tolerances = check.read_tolerances(committed)
+        assert set(tolerances["arithmetics"]) == set(check.ARITHMETICS) and tolerances["code"]["dirty"] is False
+        for task in check.reference_tasks(committed, committed):
+            for (quantity, step), value in check.values(committed.run(task.row, task.seed).read()).items():
+                if check.kind(quantity):
+                    check.tolerance(tolerances, quantity, step, value)

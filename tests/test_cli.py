@@ -1,5 +1,6 @@
 """The real command: what a person types, and what comes back."""
 
+import errno
 import json
 import os
 import re
@@ -98,14 +99,15 @@ def test_bad_input_ends_in_one_sentence_and_exit_code_2(words, said, tmp_path, c
     assert list(tmp_path.rglob("run.json")) == []
 
 
-def test_a_full_disk_ends_in_one_sentence(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_full_or_read_only_disk_ends_in_one_sentence(tmp_path, monkeypatch, capsys, number):
     def full(path, data):
-        raise OSError(28, "No space left on device", str(path))
+        raise OSError(number, os.strerror(number), str(path))
 
     monkeypatch.setattr(runs, "write_atomically", full)
     assert cli.run(["train", "none", "--preset", "rehearsal", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "No space left on device" in error and "free space" in error
+    assert os.strerror(number) in error and "free space" in error
 
 
 def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys):

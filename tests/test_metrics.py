@@ -1,9 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
 
 from repro import data, evaluate, metrics
+from repro.config import ReproError
 from repro.features import EfficientNetLite0, load_extractor
 from repro.metrics import Statistics, frechet_distance, inception_score
 
@@ -135,3 +138,38 @@ def test_the_scores_of_real_images(make_config, shapes_data):
 def test_inception_is_refused_not_replaced():
     with pytest.raises(ValueError, match="offline extractor"):
         load_extractor("inception")
+
+
+# --- the real data are scored first
+
+
+def fresh_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate, "cache_folder", lambda: tmp_path)
+
+
+def test_what_a_perfect_and_a_useless_generator_would_get(make_config, shapes_data, monkeypatch, tmp_path):
+    fresh_cache(monkeypatch, tmp_path)
+    scorer = evaluate.Scorer(make_config(), shapes_data)
+    assert scorer.real["fid"] < scorer.noise["fid"] / 2 and scorer.real["consistency"] == 1 and scorer.real["held_out"] == 1
+    assert scorer.real["images"] == 100 and scorer.noise["is"] < scorer.real["is"]
+    again = evaluate.Scorer(make_config(), shapes_data)  # from the cache
+    assert (again.real, again.noise) == (scorer.real, scorer.noise)
+    few = dataclasses.replace(shapes_data, images=shapes_data.images[:250], labels=shapes_data.labels[:250], fingerprint="few")
+    assert evaluate.Scorer(make_config(), few).real["held_out"] == 0  # 50 images that are no reference are too few
+
+
+def test_images_that_do_not_differ_stop_the_study(make_config, shapes_data, monkeypatch, tmp_path):
+    fresh_cache(monkeypatch, tmp_path)
+    black = dataclasses.replace(shapes_data, images=np.zeros_like(shapes_data.images[:400]), labels=shapes_data.labels[:400], fingerprint="black")
+    with pytest.raises(ReproError, match="hardly differ within a class .by 0.00 grey levels.*nothing was trained"):
+        evaluate.Scorer(make_config(), black)
+
+
+def test_a_broken_extractor_stops_the_study(make_config, shapes_data, monkeypatch, tmp_path):
+    fresh_cache(monkeypatch, tmp_path)
+    extractor = load_extractor("efficientnet_lite0")
+    torch.nn.init.zeros_(extractor.network.conv_head.weight)  # features that no image changes
+    monkeypatch.setattr(evaluate, "load_extractor", lambda name: extractor)
+    with pytest.raises(ReproError, match="no score could tell good samples from bad.*Nothing was trained"):
+        evaluate.Scorer(make_config(), shapes_data)
+    assert not list(tmp_path.rglob("*.npz"))  # nothing of it is kept
