@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from . import paper, runs
-from .config import ReproError
+from .config import ReproError, choose
 from .study import Study, Task
 from .verdicts import verdicts
 
@@ -151,7 +151,7 @@ def discard_stale(study: Study, tasks: Iterable[Task]) -> None:
 
 
 def measure(base: Study, twins: Iterable[Study], tasks: Iterable[Task]) -> dict:
-    """The tolerances' content: `base` holds the tasks of several training seeds, each twin those of seed 0 in another arithmetic."""
+    """The tolerances' content: `base` holds the tasks of several training seeds, each twin those of seed 0 in one other arithmetic."""
     largest, seeds = {}, {}
 
     def numbers(study: Study, task: Task) -> Values:
@@ -181,8 +181,9 @@ def measure(base: Study, twins: Iterable[Study], tasks: Iterable[Task]) -> dict:
     return {"largest_difference": by_kind(largest), "seed_spread": by_kind(spread)}
 
 
-def calibrate(preset: str, reference: Study, seeds: int, out: str, jobs: int | None, data: str | None) -> None:
-    """Train the reference's runs again, from `seeds` training seeds and in each of `ARITHMETICS`, and write its tolerances."""
+def calibrate(preset: str, reference: Study, seeds: int, arithmetics: Iterable[str], out: str, jobs: int | None, data: str | None) -> None:
+    """Train the reference's runs again, from `seeds` training seeds and in each of the `ARITHMETICS` named, and write its tolerances."""
+    chosen = {name: ARITHMETICS[choose("arithmetic", name, ARITHMETICS)] for name in arithmetics}
 
     def study(folder: str, count: int, environment: dict) -> Study:
         made = Study(preset, count, out=folder, jobs=jobs, data=data)
@@ -195,11 +196,11 @@ def calibrate(preset: str, reference: Study, seeds: int, out: str, jobs: int | N
 
     base = study(out, seeds, {})
     twins = []
-    for name, environment in ARITHMETICS.items():
+    for name, environment in chosen.items():
         folder = Path(out) / name
         twins.append(study(str(folder), 1, environment | {"REPRO_CACHE": str(runs.PROJECT / folder / "cache")}))
     rows = {task.row for task in reference_tasks(reference, base)}
     tasks = [task for task in base.tasks(paper.ALL_TABLES) if task.row in rows]
-    made_with = {"code": runs.code_revision(), "processor": runs.processor(), "seeds": seeds, "arithmetics": ARITHMETICS}
+    made_with = {"code": runs.code_revision(), "processor": runs.processor(), "seeds": seeds, "arithmetics": chosen}
     content = {"how": HOW, "factor": FACTOR, **made_with, **measure(base, twins, tasks)}
     runs.write_atomically(tolerances_path(reference), (json.dumps(content, indent=1) + "\n").encode())

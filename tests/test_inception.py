@@ -1,0 +1,287 @@
+"""Inception's whole path with random weights in both libraries' forms, and the handling of the published files."""
+
+import functools
+import hashlib
+import http.server
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from repro import cli, evaluate, features, metrics, weights
+from repro.config import ReproError
+
+
+class Body(torch.nn.Module):
+    """torch-fidelity's network after its resizer and normalisation: (B, 3, 299, 299) to features (B, 2048)."""
+
+    STAGES = (
+        "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2", "Mixed_5b", "Mixed_5c",
+        "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool",
+    )
+
+    def __init__(self, network):
+        super().__init__()
+        self.stages = torch.nn.Sequential(*(getattr(network, name) for name in self.STAGES))
+
+    def forward(self, x):
+        return self.stages(x).flatten(1)
+
+
+class Published(torch.nn.Module):
+    """The interface of inception-2015-12-05.pt that clean-fid uses."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: torch.Tensor, return_features: bool = False):
+        x = F.interpolate(x.float(), size=[299, 299], mode="bilinear", align_corners=False)
+        return self.layers((x - 128) / 128)
+
+
+def published_files(folder, monkeypatch):
+    """One set of random weights in both forms under the published names; `weights` is told their checksums."""
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_state_dict_from_url", lambda *a, **k: {})
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *a: None)
+        network = module.FeatureExtractorInceptionV3("random", ["2048"])
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if parameter.dim() > 1:  # keeps the size of what passes through
+            torch.nn.init.kaiming_normal_(parameter, generator=generator)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), folder / weights.TORCH_FIDELITY.name)
+    with torch.no_grad():
+        layers = torch.jit.trace(Body(network), torch.zeros(1, 3, 299, 299))
+    torch.jit.script(Published(layers)).save(str(folder / weights.CLEAN_FID.name))
+    for name in ("TORCH_FIDELITY", "CLEAN_FID"):
+        file = getattr(weights, name)
+        monkeypatch.setattr(weights, name, weights.File(file.name, file.url, weights.digest(folder / file.name)))
+    monkeypatch.setenv(weights.VARIABLE, str(folder))
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        published_files(tmp_path_factory.mktemp("weights"), monkeypatch)
+        yield features.load_extractor("inception")
+
+
+@pytest.fixture(scope="module")
+def sets(shapes_data):
+    """Real images, and noisy ones in the place of generated ones, 24 each."""
+    real = np.array(shapes_data.images[:24])
+    noise = np.random.default_rng(0).normal(scale=20, size=real.shape)
+    return real, np.clip(shapes_data.images[24:48] + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def extracted(inception, sets):
+    return tuple(evaluate.extract(inception, images, keep=24) for images in sets)
+
+
+def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
+    from cleanfid import fid
+
+    theirs = []
+    for images in sets:
+        batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(8))
+        theirs.append(fid.get_model_features(
+            lambda z: next(batches), inception.clean, mode="clean", num_gen=24, batch_size=8, device=torch.device("cpu"), verbose=False
+        ))
+    real, generated = theirs
+    for ours, their in zip(extracted, theirs, strict=True):
+        np.testing.assert_allclose(ours.kept["clean"], their, rtol=1e-3, atol=1e-4 * np.abs(their).max())
+    scores = evaluate.score(*extracted, extended=True)
+    assert scores["fid_clean"] == pytest.approx(fid.fid_from_feats(real.astype(float), generated.astype(float)), rel=1e-4)
+    np.random.seed(0)
+    assert scores["kid_clean"] == pytest.approx(fid.kernel_distance(real.astype(float), generated.astype(float), num_subsets=1), rel=1e-3)
+
+
+def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
+    import torch_fidelity
+
+    class Images(torch.utils.data.Dataset):
+        def __init__(self, images):
+            self.images = torch.from_numpy(images).permute(0, 3, 1, 2)
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, i):
+            return self.images[i]
+
+    real, generated = sets
+    theirs = {}
+    for splits in (1, 10):
+        theirs[splits] = torch_fidelity.calculate_metrics(
+            input1=Images(generated), input2=Images(real), cuda=False, isc=True, fid=True, kid=True, prc=True, kid_subset_size=24, kid_subsets=1,
+            batch_size=8, samples_shuffle=False, isc_splits=splits, verbose=False, cache=False, num_workers=0,
+            feature_extractor="inception-v3-compat", feature_extractor_weights_path=os.environ[weights.VARIABLE] + "/" + weights.TORCH_FIDELITY.name,
+        )
+    scores = evaluate.score(*extracted, extended=True)
+    assert scores["fid"] == pytest.approx(theirs[1]["frechet_inception_distance"], rel=1e-5)
+    assert scores["kid"] == pytest.approx(theirs[1]["kernel_inception_distance_mean"], rel=1e-4)
+    assert scores["is"] == pytest.approx(theirs[1]["inception_score_mean"], rel=1e-6)
+    assert scores["is_10"] == pytest.approx(theirs[10]["inception_score_mean"], rel=1e-6)
+    assert (scores["precision"], scores["recall"]) == pytest.approx((theirs[1]["precision"], theirs[1]["recall"]))
+    assert scores["fid_clean"] != pytest.approx(scores["fid"], rel=1e-3)  # the resizers differ
+
+
+def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extracted, monkeypatch):
+    monkeypatch.setattr(evaluate, "BATCH", 5)
+    again = evaluate.extract(inception, sets[0][:10], keep=10)
+    for name in ("", "clean"):
+        np.testing.assert_allclose(again.kept[name], extracted[0].kept[name][:10], rtol=1e-3, atol=1e-4 * np.abs(again.kept[name]).max())
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 500])
+def test_resizing_batches_equals_clean_fids_image_by_image(size):
+    """To 1e-3 of 255, up and down, where Pillow works on floats."""
+    from cleanfid.resize import build_resizer
+
+    images = np.random.default_rng(size).integers(0, 256, (4, size, size, 3), dtype=np.uint8)
+    ours = features.resize(torch.from_numpy(images).permute(0, 3, 1, 2), 299)
+    theirs = np.stack([build_resizer("clean")(image) for image in images])
+    assert np.abs(ours.permute(0, 2, 3, 1).numpy() - theirs).max() < 1e-3 * 255
+
+
+# --- the files
+
+
+CONTENT = b"inception" * 1000
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A local file server whose replies a test can spoil: (address, replies by name)."""
+    replies = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status, body, length = replies.get(self.path[1:], (404, b"", 0))
+            self.send_response(status)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_address[1]}", replies
+    running.shutdown()
+
+
+@pytest.fixture
+def file(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(weights.VARIABLE, raising=False)
+    address, _ = server
+    return weights.File("weights.pt", f"{address}/weights.pt", hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_weights_are_fetched_once_into_the_users_cache(file, server, tmp_path):
+    _, replies = server
+    replies["weights.pt"] = (200, CONTENT, len(CONTENT))
+    path = weights.find(file)
+    assert path == tmp_path / "cache" / "weights" / "weights.pt" and path.read_bytes() == CONTENT
+    replies.clear()
+    assert weights.find(file) == path  # no network any more
+
+
+@pytest.mark.parametrize("reply, said", [
+    ((200, CONTENT[:500], len(CONTENT)), "is not the published file .500 bytes|could not be fetched"),  # cut short
+    ((200, b"another file", 12), "is not the published file .12 bytes"),
+    ((404, b"", 0), "could not be fetched.*404.*smoke.*cifar10-cpu"),
+])
+def test_a_bad_download_is_refused_with_the_remedy_and_not_kept(file, server, tmp_path, reply, said):
+    _, replies = server
+    replies["weights.pt"] = reply
+    with pytest.raises(ReproError, match=said):
+        weights.find(file)
+    assert list((tmp_path / "cache" / "weights").iterdir()) == []
+
+
+def test_offline_and_absent_names_the_offline_presets(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    monkeypatch.delenv(weights.VARIABLE, raising=False)
+    nowhere = weights.File("weights.pt", "http://127.0.0.1:9/weights.pt", "0" * 64)
+    monkeypatch.setattr(weights, "TORCH_FIDELITY", nowhere)
+    assert cli.run(["reproduce", "--preset", "cifar10", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "could not be fetched" in error and "(rehearsal, smoke, cifar10-cpu)" in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_wrong_file_in_the_folder_is_refused_not_replaced(file, tmp_path, monkeypatch):
+    monkeypatch.setenv(weights.VARIABLE, str(tmp_path))
+    with pytest.raises(ReproError, match="does not exist: put the file there"):
+        weights.find(file)
+    (tmp_path / "weights.pt").write_bytes(CONTENT[:-1])
+    with pytest.raises(ReproError, match="is not the published file .its SHA-256"):
+        weights.find(file)
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT[:-1]
+
+
+# --- repro score
+
+
+def save_folder(folder, images, labels=None):
+    for i, image in enumerate(images):
+        path = folder / (f"class{labels[i]}" if labels is not None else ".") / f"{i:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+
+
+def test_any_folder_or_npz_can_be_scored(shapes_data, tmp_path, capsys):
+    images, labels = np.array(shapes_data.images[:240]), shapes_data.labels[:240]
+    save_folder(tmp_path / "images", images[:120])
+    np.savez(tmp_path / "real.npz", images=images[120:], labels=labels[120:])
+    words = ["score", "--extractor", "efficientnet_lite0", "--reference", str(tmp_path / "real.npz"), "--json", str(tmp_path / "scores.json")]
+    assert cli.run([*words, "--images", str(tmp_path / "images")]) == 0
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert set(found["scores"]) == {"fid", "kid", "is", "is_10", "precision", "recall"} and found["definition"]["images"] == 120
+    assert "kid" in capsys.readouterr().out
+    save_folder(tmp_path / "classes", images[:120], labels[:120])  # the same images in class folders: the same scores
+    assert cli.run([*words, "--images", str(tmp_path / "classes")]) == 0
+    again = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert again["fid"] == pytest.approx(found["scores"]["fid"], rel=1e-6)  # in another order
+    black = np.zeros_like(images[:120])
+    np.savez(tmp_path / "black.npz", black)
+    assert cli.run([*words, "--images", str(tmp_path / "black.npz")]) == 0
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"]["fid"] > 2 * found["scores"]["fid"]
+
+
+def test_what_cannot_be_scored_is_refused(shapes_data, tmp_path, capsys):
+    np.savez(tmp_path / "few.npz", shapes_data.images[:50])
+    np.savez(tmp_path / "real.npz", shapes_data.images[:120])
+    np.savez(tmp_path / "floats.npz", np.zeros((120, 32, 32, 3)))
+    (tmp_path / "text.npz").write_text("no")
+    save_folder(tmp_path / "sizes", [np.zeros((32, 32, 3), np.uint8), np.zeros((16, 16, 3), np.uint8)])
+    for name, said in (
+        ("few.npz", "few holds 50 images"), ("floats.npz", "no uint8 array"), ("text.npz", "cannot be read"),
+        ("sizes", "sizes from 16 to 32: give --resolution"), ("nothing", "'{}/nothing'".format(tmp_path)),
+    ):
+        words = ["score", "--extractor", "efficientnet_lite0", "--images", str(tmp_path / name), "--reference", str(tmp_path / "real.npz")]
+        assert cli.run(words) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_fid_by_class_needs_enough_images(shapes_data, tmp_path, capsys, monkeypatch):
+    np.savez(tmp_path / "a.npz", images=shapes_data.images[:120], labels=shapes_data.labels[:120])
+    np.savez(tmp_path / "b.npz", images=shapes_data.images[120:240], labels=shapes_data.labels[120:240])
+    words = ["score", "--extractor", "efficientnet_lite0", "--images", str(tmp_path / "a.npz"), "--reference", str(tmp_path / "b.npz"), "--by-class"]
+    assert cli.run(words) == 2 and "500 are needed" in capsys.readouterr().err
+    monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 5)
+    assert cli.run(words) == 0
+    said = capsys.readouterr().out
+    assert "intra_fid" in said and "FID of 9" in said
