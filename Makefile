@@ -12,7 +12,7 @@ reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)
 
 test: $(INSTALLED)
-	$(BIN)/pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests results
+	$(BIN)/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests results
 
 check: $(INSTALLED)
 	$(BIN)/repro check

@@ -157,6 +157,25 @@ def score(
 
 
 @app.command()
+def validate(
+    preset: PresetOption = "smoke",
+    extractor: Annotated[str, typer.Option(help="inception or efficientnet_lite0.")] = "efficientnet_lite0",
+    data: DataOption = None,
+    out: OutOption = "outputs",
+) -> None:
+    """Score damaged real images, whose order is known, and execute the notebook that says what the scores can tell."""
+    from . import validation
+    from .features import check_extractor
+    from .study import Study, execute_notebook
+
+    check_extractor(extractor)
+    study = Study(preset, out=out, data=data)
+    validation.stored(study, extractor)
+    path = execute_notebook("metrics", study, study.folder)
+    _say(f"What the scores can say: {_relative(path, runs.PROJECT)}.")
+
+
+@app.command()
 def check(
     preset: PresetOption = "smoke",
     against: Annotated[Optional[str], typer.Option(help="The reference; default: results/PRESET.")] = None,
@@ -242,7 +261,8 @@ def accept(
         for name in ("run.json", "samples.png"):
             if (source.folder / name).exists():
                 shutil.copyfile(source.folder / name, copy.folder / name)
-    shutil.copyfile(study.folder / "real.png", target.folder / "real.png")
+    for path in (study.folder / "real.png", *study.folder.glob("metrics-*.json")):
+        shutil.copyfile(path, target.folder / path.name)
     if not runs_only:
         _write_notebooks(target, names, target.folder)
         pages.write_index(runs.PROJECT / "results")
@@ -298,9 +318,11 @@ def _finished_study(source: str):
 
 
 def _write_notebooks(study, names: list[str], folder: Path) -> None:
-    from . import pages, paper
+    from . import pages, paper, validation
     from .study import execute_notebook
 
+    if validation.path_of(study, "efficientnet_lite0").exists():
+        execute_notebook("metrics", study, folder)
     for name in names:
         execute_notebook(paper.TABLES[name].notebook, study, folder)
         pages.write_table(study, paper.TABLES[name], folder)

@@ -94,7 +94,7 @@ def kernel_distance(real: np.ndarray, generated: np.ndarray) -> float:
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     size = min(KID_SUBSET, len(real), len(generated))
-    features = (torch.from_numpy(np.asarray(f, np.float64)) for f in (generated, real))
+    features = (torch.from_numpy(np.asarray(f, np.float32)) for f in (generated, real))
     found = kid_features_to_metric(*features, kid_subsets=KID_SUBSETS, kid_subset_size=size, verbose=False)
     return found["kernel_inception_distance_mean"]
 

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from . import paper, report, runs
+from .config import Preset
 from .study import Study, run_name
 
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
@@ -131,6 +132,29 @@ def figure3(study: Study) -> Figure:
         axes[0, column].set(xlabel="iterations (thousands)", ylabel=f"{report.METRICS[metric][0]} (Inception)", title=f"paper: {paper.SETTING} (digitised)")
         axes[1, column].set(xlabel="generator updates", ylabel=ours_label, title=f"ours: {study.preset.name}", xlim=(0, None))
     axes[0, 0].legend(frameon=True)
+    return _finished(figure)
+
+
+def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> Figure:
+    """FID, KID and IS of damaged real images by strength, with noise and this study's own final samples as levels."""
+    from .validation import FAMILIES
+
+    level = {name: frame[frame["set"] == name].iloc[0] for name in ("real, drawn again", "uniform noise")}
+    final = generated[generated["step"] == generated["step"].max()]
+    figure, axes = plt.subplots(1, 3, figsize=(14, 4))
+    for axis, metric in zip(axes, ("fid", "kid", "is"), strict=True):
+        for family in FAMILIES:
+            of = frame[frame["set"] == family].sort_values("strength")
+            values = [level["real, drawn again"][metric], *of[metric]]
+            axis.plot(range(len(values)), values, marker="o", label=family)
+        axis.axhline(level["uniform noise"][metric], color="0.3", linestyle=":", label="uniform noise")
+        if metric in final and len(final):
+            low, high = final[metric].min(), final[metric].max()
+            axis.axhspan(low, high, color="0.6", alpha=0.4, label="this study's generators")
+        axis.set(xlabel="strength of the damage (none to strong)", ylabel=report.heading(metric, preset), xticks=range(4))
+        if metric != "is":
+            axis.set_yscale("symlog", linthresh={"fid": 10, "kid": 1e-2}[metric])
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     return _finished(figure)
 
 

@@ -15,11 +15,20 @@ from .study import Study, configure, run_name
 METRICS = {
     "fid": ("FID", False, 1),
     "is": ("IS", True, 2),
+    "intra_fid": ("intra FID", False, 1),
     "consistency": ("consistency", True, 3),
     "consistency_mirrored": ("consistency, mirrored", True, 3),
     "consistency_turned": ("consistency, turned", True, 3),
     "diversity": ("diversity", True, 2),
+    "fid_clean": ("FID, clean-fid", False, 1),
+    "kid": ("KID", False, 4),
+    "kid_clean": ("KID, clean-fid", False, 4),
+    "is_10": ("IS in ten splits", True, 2),
+    "precision": ("precision", True, 3),
+    "recall": ("recall", True, 3),
 }
+SHOWN = ("fid", "is", "intra_fid", "consistency", "consistency_mirrored", "consistency_turned")  # in the tables; `all_scores` has the rest
+PIXELS = ("consistency", "consistency_mirrored", "consistency_turned", "diversity")  # no extractor in them
 EXTRACTOR_LABELS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
 SHORT_LABELS = {"efficientnet_lite0": "Lite0", "inception": "Inception"}
 
@@ -39,7 +48,7 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
             record = study.run(name, seed).read()
             if record is not None and record.get("final"):
                 out[row.name, seed] = record
-    definitions = {repr(sorted(r["definition"].items())) for r in out.values()}
+    definitions = {repr(sorted(r["definition"].items())) + f" on data {r['config'].get('data_fingerprint')}" for r in out.values()}
     if len(definitions) > 1:
         raise ReproError(f"The runs of {table.name} were scored in different ways ({' / '.join(definitions)}): score them alike.")
     return out
@@ -48,7 +57,15 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
 def heading(metric: str, preset: Preset) -> str:
     """The metric's name with the extractor it rests on, as shown over every column and axis."""
     name = METRICS[metric][0]
-    return f"{name} ({SHORT_LABELS[preset.extractor]})" if metric in ("fid", "is") else name
+    return name if metric in PIXELS else f"{name} ({SHORT_LABELS[preset.extractor]})"
+
+
+def paper_heading(study: Study) -> str:
+    """What stands over the paper's numbers: "paper" only where ours are measured as they were, else with what they are."""
+    preset = study.preset
+    alike = ("imagenet", 128, "inception", 50_000, 50_000)
+    ours = (data_name(study), preset.resolution, preset.extractor, preset.samples, preset.references)
+    return "paper" if ours == alike else f"paper ({paper.SETTING})"
 
 
 def data_name(study: Study) -> str:
@@ -168,16 +185,15 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
     shown = pd.DataFrame({"": numbers["label"]})
     for metric in ("fid", "is", "intra_fid"):
         if numbers[f"paper_{metric}"].notna().any():
-            name = {"intra_fid": "intra FID"}.get(metric, metric.upper())
-            shown[f"paper: {name}"] = [
+            shown[f"{paper_heading(study)}: {METRICS[metric][0]}"] = [
                 _paper_cell(v, c) for v, c in zip(numbers[f"paper_{metric}"], numbers[f"paper_{metric}_certainty"], strict=True)
             ]
     for metric, (name, _, digits) in METRICS.items():
-        if f"{metric}_mean" not in numbers or metric == "diversity":
+        if f"{metric}_mean" not in numbers or metric not in SHOWN:
             continue
         columns = numbers[[f"{metric}_mean", f"{metric}_sd", "status"]].itertuples(index=False)
         shown[f"ours: {heading(metric, study.preset)}"] = [_cell(*values, digits) for values in columns]
-        if metric in ("fid", "is"):
+        if metric not in PIXELS:
             shown[f"Δ {name}"] = [
                 "reference" if row == table.reference else _number(v, digits, sign=True)
                 for row, v in zip(numbers["row"], numbers[f"{metric}_difference"], strict=True)
@@ -187,6 +203,17 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
     shown["seeds"] = numbers["seeds"].astype(str)
     if not numbers["status"].str.fullmatch("complete|n/a.*").all():
         shown["status"] = numbers["status"]
+    return shown
+
+
+def all_scores(study: Study, table: paper.Table) -> pd.DataFrame:
+    """Every kind of score that the runs recorded, ours only: a line per row, mean and spread over seeds; strings throughout."""
+    numbers = summary(study, table)
+    shown = pd.DataFrame({"": numbers["label"]})
+    for metric, (_, _, digits) in METRICS.items():
+        if f"{metric}_mean" in numbers:
+            columns = numbers[[f"{metric}_mean", f"{metric}_sd", "status"]].itertuples(index=False)
+            shown[heading(metric, study.preset)] = [_cell(*values, digits) for values in columns]
     return shown
 
 
@@ -288,6 +315,11 @@ def cost(study: Study) -> pd.DataFrame:
 
 def to_markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
+
+
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers to four digits, as strings, for `show`."""
+    return frame.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
 
 
 def show(table: pd.DataFrame):

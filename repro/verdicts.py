@@ -66,8 +66,8 @@ def _value(study: Study, name: str, seed: int, comparison: paper.Comparison) -> 
     record = study.run(run_name(rows()[name], study.preset), seed).read()
     if record is None or record["status"] not in runs.FINISHED or not record.get("final"):
         return None
-    final = record["final"][comparison.metric]
-    if comparison.measure == "decline":
+    final = record["final"].get(comparison.metric)  # intra FID only where classes have enough images
+    if final is not None and comparison.measure == "decline":
         best = record["best"][comparison.metric]
         return 100 * (final - best) / best
     return final

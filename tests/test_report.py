@@ -24,7 +24,7 @@ def study_of(tmp_path):
         study = Study(preset, seeds, executor="none", out=str(tmp_path))
         for row, values in fids.items():
             for seed, fid in enumerate(values):
-                score = lambda step, value: {"step": step, "fid": value, "is": 100 / value, "diversity": 1.0}
+                score = lambda step, value: {"step": step, "fid": value, "is": 100 / value, "intra_fid": 2 * value, "diversity": 1.0}
                 scores = [score(2, (best or {}).get(row, fid)), score(4, fid)]
                 gamma = {"gamma_g": {}, "gamma_d": {}}
                 study.run(run_name(rows()[row], study.preset), seed).write({
@@ -57,7 +57,37 @@ def test_the_table_for_a_reader(study_of):
     one = report.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
     assert one.loc["no block", "ours: FID (Lite0)"] == "100.0"
     table2 = report.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
-    assert "(not verified)" in table2.loc["AC-GAN", "paper: IS"] and "(second-hand)" in table2.loc["SAGAN", "paper: intra FID"]
+    assert "(not verified)" in table2.loc["AC-GAN", "paper (ImageNet 128, Inception): IS"] and "(second-hand)" in table2.loc["SAGAN", "paper (ImageNet 128, Inception): intra FID"]
+
+
+def test_a_claim_of_three_metrics_is_not_settled_by_two(study_of):
+    study = study_of({"sagan": [100, 101, 102], "sngan_projection": [150, 151, 152], "acgan": [150, 151, 153]})
+    assert verdicts(study, "C6")["verdict"].item() == "supported"
+    for path in study.folder.rglob("run.json"):
+        record = json.loads(path.read_text())
+        del record["final"]["intra_fid"]
+        path.write_text(json.dumps(record))
+    (line,) = verdicts(study, "C6").to_dict("records")
+    assert line["verdict"] == "inconclusive" and "intra FID (Lite0), SAGAN against AC-GAN: not run" in line["evidence"]
+
+
+def test_papers_numbers_stand_under_a_plain_heading_only_where_ours_are_measured_alike(study_of):
+    smoke = study_of({"none": [100]})
+    assert report.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
+    assert "Δ intra FID" in report.present(smoke, paper.TABLE1) and "KID (Lite0)" not in report.present(smoke, paper.TABLE1)
+    assert {"IS (Lite0)", "diversity"} <= set(report.all_scores(smoke, paper.TABLE1))
+    alike = Study("imagenet", executor="none", out=str(smoke.out))
+    assert report.paper_heading(alike) == "paper"
+
+
+def test_runs_on_other_data_never_share_a_column(study_of):
+    study = study_of({"none": [100], "attention_16": [90]})
+    path = study.run("none", 0).json_path
+    record = json.loads(path.read_text())
+    record["config"]["data_fingerprint"] = "other"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ReproError, match="scored in different ways.*other"):
+        report.records(study, paper.TABLE1)
 
 
 def test_an_ended_run_says_where(study_of):
