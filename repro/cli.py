@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,6 +32,14 @@ JobsOption = Annotated[Optional[int], typer.Option(min=1, help="Runs at once; de
 MinutesOption = Annotated[
     float, typer.Option(min=0, help="Stop training at the next step after so many minutes, with checkpoints and exit code 75.")
 ]
+
+
+@app.callback()
+def common(
+    weights: Annotated[Optional[Path], typer.Option(help="Folder with Inception's weight files; default: $REPRO_WEIGHTS, or fetched once.")] = None,
+) -> None:
+    if weights is not None:
+        os.environ["REPRO_WEIGHTS"] = str(weights.resolve())  # training processes inherit it
 
 
 @app.command()

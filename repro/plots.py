@@ -137,25 +137,22 @@ def figure3(study: Study) -> Figure:
 
 def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> Figure:
     """FID, KID and IS of damaged real images by strength, with noise and this study's own final samples as levels."""
-    from .validation import FAMILIES
+    from .validation import FAMILIES, family
 
-    level = {name: frame[frame["set"] == name].iloc[0] for name in ("real, drawn again", "uniform noise")}
+    noise = frame[frame["set"] == "uniform noise"].iloc[0]
     final = generated[generated["step"] == generated["step"].max()]
     figure, axes = plt.subplots(1, 3, figsize=(14, 4))
     for axis, metric in zip(axes, ("fid", "kid", "is"), strict=True):
-        for family in FAMILIES:
-            of = frame[frame["set"] == family].sort_values("strength")
-            values = [level["real, drawn again"][metric], *of[metric]]
-            axis.plot(range(len(values)), values, marker="o", label=family)
-        axis.axhline(level["uniform noise"][metric], color="0.3", linestyle=":", label="uniform noise")
+        for name in FAMILIES:
+            axis.plot(family(frame, name)[metric].to_numpy(), marker="o", label=name)
+        axis.axhline(noise[metric], color="0.3", linestyle=":", label="uniform noise")
         if metric in final and len(final):
-            low, high = final[metric].min(), final[metric].max()
-            axis.axhspan(low, high, color="0.6", alpha=0.4, label="this study's generators")
-        axis.set(xlabel="strength of the damage (none to strong)", ylabel=report.heading(metric, preset), xticks=range(4))
-        if metric != "is":
-            axis.set_yscale("symlog", linthresh={"fid": 10, "kid": 1e-2}[metric])
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-    return _finished(figure)
+            axis.axhspan(final[metric].min(), final[metric].max(), color="0.6", alpha=0.4, label="this study's generators")
+        better = "higher" if report.METRICS[metric][1] else "lower"
+        axis.set(xlabel="strength of the damage", xticks=range(4), ylabel=f"{report.heading(metric, preset)}\n{better} is better")
+    figure = _finished(figure)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
 
 
 def samples(study: Study, table: paper.Table, seed: int = 0) -> Figure:

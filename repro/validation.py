@@ -113,14 +113,18 @@ def extrapolated(frame: pd.DataFrame) -> float:
     return float(np.polyfit(1 / real["images"], real["fid"], 1)[1])
 
 
+def family(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A family's sets by strength, after the undamaged images it starts from (drawn again where it draws)."""
+    start = "real, drawn again" if name.startswith("classes") else "real"
+    return pd.concat([frame[frame["set"] == start], frame[frame["set"] == name].sort_values("strength")])
+
+
 def orderly(frame: pd.DataFrame) -> pd.DataFrame:
     """Whether a score worsens with each step of a family's strength, from real images on: a line per family."""
-    lines = []
-    for family in FAMILIES:
-        start = "real, drawn again" if family.startswith("classes") else "real"
-        of = pd.concat([frame[frame["set"] == start], frame[frame["set"] == family].sort_values("strength")])
-        lines.append({"set": family} | {c: bool((of[c].diff().dropna() > 0).all()) for c in ("fid", "kid") if c in of})
-    return pd.DataFrame(lines)
+    kept = {name: family(frame, name) for name in FAMILIES}
+    return pd.DataFrame(
+        {"set": name} | {c: bool((of[c].diff().dropna() > 0).all()) for c in ("fid", "kid") if c in of} for name, of in kept.items()
+    )
 
 
 def rank_correlation(one: pd.DataFrame, other: pd.DataFrame) -> float:

@@ -232,6 +232,13 @@ def test_a_wrong_file_in_the_folder_is_refused_not_replaced(file, tmp_path, monk
     assert (tmp_path / "weights.pt").read_bytes() == CONTENT[:-1]
 
 
+def test_a_folder_of_weights_can_be_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv(weights.VARIABLE, "elsewhere")
+    assert cli.run(["--weights", str(tmp_path), "reproduce", "--preset", "cifar10", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / weights.TORCH_FIDELITY.name) in error and "does not exist: put the file there" in error
+
+
 # --- repro score
 
 
