@@ -1,6 +1,5 @@
 """Inception's whole path with random weights in both libraries' forms, and the handling of the published files."""
 
-import functools
 import hashlib
 import http.server
 import json
