@@ -185,22 +185,20 @@ def calibrate(preset: str, reference: Study, seeds: int, arithmetics: Iterable[s
     """Train the reference's runs again, from `seeds` training seeds and in each of the `ARITHMETICS` named, and write its tolerances."""
     chosen = {name: ARITHMETICS[choose("arithmetic", name, ARITHMETICS)] for name in arithmetics}
 
-    def study(folder: str, count: int, environment: dict) -> Study:
+    def trained(folder: str, count: int, environment: dict) -> tuple[Study, list[Task]]:
         made = Study(preset, count, out=folder, jobs=jobs, data=data)
         made.environment = environment
         wanted = {task.row for task in reference_tasks(reference, made)}
         tasks = [task for task in made.tasks(paper.ALL_TABLES) if task.row in wanted]
         discard_stale(made, tasks)
         made.train(tasks)
-        return made
+        return made, tasks
 
-    base = study(out, seeds, {})
+    base, tasks = trained(out, seeds, {})
     twins = []
     for name, environment in chosen.items():
         folder = Path(out) / name
-        twins.append(study(str(folder), 1, environment | {"REPRO_CACHE": str(runs.PROJECT / folder / "cache")}))
-    rows = {task.row for task in reference_tasks(reference, base)}
-    tasks = [task for task in base.tasks(paper.ALL_TABLES) if task.row in rows]
+        twins.append(trained(str(folder), 1, environment | {"REPRO_CACHE": str(runs.PROJECT / folder / "cache")})[0])
     made_with = {"code": runs.code_revision(), "processor": runs.processor(), "seeds": seeds, "arithmetics": chosen}
     content = {"how": HOW, "factor": FACTOR, **made_with, **measure(base, twins, tasks)}
     runs.write_atomically(tolerances_path(reference), (json.dumps(content, indent=1) + "\n").encode())

@@ -150,8 +150,7 @@ def score(
     check_extractor(extractor)
     generated, real = data.read_images(images, resolution), data.read_images(reference, resolution)
     network = load_extractor(extractor)
-    scores = evaluate.score_images(network, generated, real)
-    classes = evaluate.score_classes(network, generated, real) if by_class else {}
+    scores, classes = evaluate.score_images(network, generated, real, by_class)
     if classes:
         scores["intra_fid"] = sum(classes.values()) / len(classes)
     definition = {
@@ -261,6 +260,8 @@ def accept(
     study, names = _finished_study(str(Path(out) / preset))
     target = Study(preset, study.seeds, executor="none", out="results")
     tasks = checks.reference_tasks(study, study)
+    unfinished = study.unfinished(tasks)
+    tasks = [task for task in tasks if task not in unfinished]
     pages.write_changes(target, study, [task for task in tasks if target.run(task.row, task.seed).json_path.exists()], why)
     for row in {task.row for task in tasks}:  # seeds that this study does not have are of an older one
         shutil.rmtree(target.folder / "runs" / row, ignore_errors=True)

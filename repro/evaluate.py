@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from . import metrics, shapes
-from .config import Config, ReproError
+from .config import Config, Preset, ReproError
 from .data import ImageData, cache_folder
 from .features import load_extractor
 from .rng import normal, stream
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 100  # fixed, so that the arithmetic of a score does not depend on the training batch
 MINIMUM_REAL = 100  # fewer real images say nothing about the scores
-KEPT = 10_000  # features kept for KID, precision and recall, which compare image with image
+KEPT = 10_000  # features used for KID, precision and recall, which compare image with image
 MINIMUM_DIVERSITY = 1.0  # grey levels by which real images of a class differ at least
 
 
@@ -119,10 +119,10 @@ def score(reference: Extracted, generated: Extracted, extended: bool) -> dict[st
         end = f"_{name}" if name else ""
         scores[f"fid{end}"] = metrics.frechet_distance(reference.statistics[name], statistics)
         if extended:
-            scores[f"kid{end}"] = metrics.kernel_distance(reference.kept[name], generated.kept[name])
+            scores[f"kid{end}"] = metrics.kernel_distance(reference.kept[name][:KEPT], generated.kept[name][:KEPT])
     if extended:
         scores["is_10"] = generated.inception_score[1]
-        scores["precision"], scores["recall"] = metrics.precision_recall(reference.kept[""], generated.kept[""])
+        scores["precision"], scores["recall"] = metrics.precision_recall(reference.kept[""][:KEPT], generated.kept[""][:KEPT])
     return scores
 
 
@@ -170,10 +170,12 @@ class Scorer:
         per_class = min(np.bincount(self.labels, minlength=data.num_classes).min(), preset.samples // data.num_classes)
         self.intra = per_class >= metrics.MINIMUM_PER_CLASS
         self.keep = max(count, preset.samples) if self.intra else KEPT if self.extractor.extended else 0
-        self.real_diversity = metrics.diversity(data.images[chosen], self.labels)
+        of = (data.fingerprint, hashlib.sha256(chosen.tobytes()).hexdigest())
+        diversity = lambda: {"diversity": np.array(metrics.diversity(data.images[chosen], self.labels))}
+        self.real_diversity = float(_cached(("diversity", *of), diversity)["diversity"])
         self._check_diversity(data.name)
         self.reference = extract_reference(self.extractor, data, chosen, self.keep)
-        self.real, self.noise = self._bounds(data, order[count:], order, preset)
+        self.real, self.noise = self._bounds(data, order, count, preset, of)
         self._check_real(data.name)
         self.definition = {
             "extractor": self.extractor.name,
@@ -207,10 +209,10 @@ class Scorer:
     def reference_by_class(self) -> dict[int, metrics.Statistics]:
         return by_class(self.reference.kept[""], self.labels)
 
-    def _bounds(self, data: ImageData, others: np.ndarray, order: np.ndarray, preset) -> tuple[dict, dict]:
-        """Scores of real images that are no reference, where there are enough, and of noise; cached."""
-        held_out = len(others) >= MINIMUM_REAL
-        chosen = np.sort((others if held_out else order)[-preset.samples :])
+    def _bounds(self, data: ImageData, order: np.ndarray, count: int, preset: Preset, of: tuple) -> tuple[dict, dict]:
+        """Scores of real images after the first `count` of `order`, where there are enough, and of noise; cached with the reference's identity `of`."""
+        held_out = len(order) - count >= MINIMUM_REAL
+        chosen = np.sort((order[count:] if held_out else order)[-preset.samples :])
 
         def compute() -> dict[str, np.ndarray]:
             images, labels = data.images[chosen], data.labels[chosen]
@@ -218,7 +220,7 @@ class Scorer:
             real = self(images, labels) | {"images": len(images), "held_out": int(held_out)}
             return {"json": np.array(json.dumps([real, self(noise, labels) | {"images": len(images)}]))}
 
-        identity = ("bounds", 3, data.fingerprint, hashlib.sha256(chosen.tobytes()).hexdigest(), self.extractor.name, self.extractor.resizer)
+        identity = ("bounds", 4, *of, hashlib.sha256(chosen.tobytes()).hexdigest(), self.extractor.name, self.extractor.resizer, self.keep)
         return tuple(json.loads(str(_cached(identity, compute)["json"])))
 
     def _check_diversity(self, name: str) -> None:
@@ -238,26 +240,29 @@ class Scorer:
             )
 
 
-def score_images(extractor: torch.nn.Module, images: ImageData, reference: ImageData) -> dict[str, float]:
-    """All scores of any set of images against any other: those of `score`, extended. Raises ReproError for fewer than MINIMUM_REAL."""
+def score_images(
+    extractor: torch.nn.Module, images: ImageData, reference: ImageData, classes: bool = False
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Any set of images against any other: the scores of `score`, extended, and with `classes` the FID of each class by name.
+
+    Raises ReproError for fewer images than MINIMUM_REAL on a side, and for `classes` when they differ or one has too few
+    images (metrics.MINIMUM_PER_CLASS).
+    """
     for data in (images, reference):
         if len(data.images) < MINIMUM_REAL:
             raise ReproError(f"{data.name} holds {len(data.images)} images: scores need at least {MINIMUM_REAL} on each side.")
-    real = extract_reference(extractor, reference, np.arange(len(reference.images)), KEPT)
-    return score(real, extract(extractor, images.images, KEPT), extended=True)
-
-
-def score_classes(extractor: torch.nn.Module, images: ImageData, reference: ImageData) -> dict[str, float]:
-    """FID of each class by name. Raises ReproError when the classes differ or one has too few images (metrics.MINIMUM_PER_CLASS)."""
-    if images.class_names != reference.class_names:
+    if classes and images.class_names != reference.class_names:
         raise ReproError(
             f"{images.name} has the classes {', '.join(images.class_names[:5])} ... and {reference.name} {', '.join(reference.class_names[:5])}"
             " ...: a FID by class needs the same on both sides."
         )
-    real = extract_reference(extractor, reference, np.arange(len(reference.images)), len(reference.images))
-    generated = extract(extractor, images.images, len(images.images))
-    found = metrics.intra_class_fid(by_class(real.kept[""], reference.labels), by_class(generated.kept[""], images.labels))
-    return {reference.class_names[k]: value for k, value in found.items()}
+    keep = max(len(images.images), len(reference.images)) if classes else KEPT
+    real = extract_reference(extractor, reference, np.arange(len(reference.images)), keep)
+    generated = extract(extractor, images.images, keep)
+    found = {}
+    if classes:
+        found = metrics.intra_class_fid(by_class(real.kept[""], reference.labels), by_class(generated.kept[""], images.labels))
+    return score(real, generated, extended=True), {reference.class_names[k]: value for k, value in found.items()}
 
 
 def by_class(features: np.ndarray, labels: np.ndarray) -> dict[int, metrics.Statistics]:

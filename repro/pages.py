@@ -80,7 +80,8 @@ def studies(results: Path) -> list[Study]:
 
 def _setting(study: Study) -> str:
     p = study.preset
-    scale = f"For scale: {report.scale(study)}. " if report.scale(study) else ""
+    scale = report.scale(study)
+    scale = f"For scale: {scale}. " if scale else ""
     seeds = "1 training seed" if study.seeds == 1 else f"{study.seeds} training seeds"
     return (
         f"{report.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of {p.batch_size}, {seeds}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +62,7 @@ def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = T
     from . import evaluate
     from .features import load_extractor
 
-    preset = dataclasses.replace(study.preset, extractor=extractor)
+    preset = study.preset
     order = stream("references", preset.sampling_seed).permutation(len(loaded.images))
     count = min(preset.references, len(loaded.images) // 2)
     chosen, others = np.sort(order[:count]), np.sort(order[count:][-preset.samples :])

@@ -261,3 +261,10 @@ def test_two_processes_score_alike(tmp_path):
     two = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     one, other = (process.communicate(timeout=300)[0] for process in two)
     assert one == other and "fid" in one
+
+
+def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, shapes_data, monkeypatch, tmp_path):
+    fresh_cache(monkeypatch, tmp_path)
+    few, many = (evaluate.Scorer(make_config(references=count), shapes_data) for count in (200, 400))
+    assert few.real["fid"] != many.real["fid"] and few.noise["fid"] != many.noise["fid"]
+    assert few.real_diversity != many.real_diversity
