@@ -286,6 +286,8 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
         for item in (notebook, *notebook.cells):  # this machine's paths and clock: an equal study is an equal file
             item.metadata.pop("papermill", None)
             item.metadata.pop("execution", None)
+            if "injected-parameters" in item.metadata.get("tags", ()):
+                item.id = "injected-parameters"  # papermill draws one at random
         nbformat.write(notebook, part)
         os.replace(part, folder / f"{name}.ipynb")
     except papermill.PapermillExecutionError as error:

@@ -22,7 +22,8 @@ FAMILIES = {  # set -> strengths, from nothing to strong
     "classes missing": (0.2, 0.5, 0.8),  # share of the classes
     "classes uneven": (2.0, 5.0, 20.0),  # how many times as frequent the first class is as the last
 }
-SMALLER = (0.2, 0.4)  # shares of the real images, for the bias of small samples
+ANOTHER = "real, another number"
+NUMBERS = (0.2, 0.4, 2.0)  # other numbers of real images, as shares of the usual one, for the bias of small samples
 
 
 def corrupt(images: np.ndarray, labels: np.ndarray, family: str, strength: float) -> np.ndarray:
@@ -44,11 +45,12 @@ def corrupt(images: np.ndarray, labels: np.ndarray, family: str, strength: float
     return images[np.sort(rng.choice(len(images), len(images), p=weights / weights.sum()))]
 
 
-def sets(images: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, float, np.ndarray]]:
-    """Name, strength and images of each set made of real images uint8 (N, R, R, 3)."""
-    yield "real", 0.0, images
-    for share in SMALLER:
-        yield "fewer real", share, images[: round(len(images) * share)]
+def sets(data: ImageData, pool: np.ndarray, count: int) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Name, strength and images uint8 (N, R, R, 3) of each set made of `count` of the images that `pool` indexes."""
+    chosen = [np.sort(pool[-round(count * share) :]) for share in (1, *NUMBERS) if round(count * share) <= len(pool)]
+    for one in chosen:
+        yield "real" if one is chosen[0] else ANOTHER, 0.0, data.images[one]
+    images, labels = data.images[chosen[0]], data.labels[chosen[0]]
     yield "real, drawn again", 0.0, images[np.sort(stream("validation", "again").choice(len(images), len(images)))]
     for family, strengths in FAMILIES.items():
         for strength in strengths:
@@ -65,11 +67,11 @@ def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = T
     preset = study.preset
     order = stream("references", preset.sampling_seed).permutation(len(loaded.images))
     count = min(preset.references, len(loaded.images) // 2)
-    chosen, others = np.sort(order[:count]), np.sort(order[count:][-preset.samples :])
+    pool = order[count:]
     network = load_extractor(extractor)
-    real = evaluate.extract_reference(network, loaded, chosen, evaluate.KEPT)
+    real = evaluate.extract_reference(network, loaded, np.sort(order[:count]), evaluate.KEPT)
     lines = []
-    for name, strength, images in sets(loaded.images[others], loaded.labels[others]):
+    for name, strength, images in sets(loaded, pool, min(preset.samples, len(pool))):
         found = evaluate.score(real, evaluate.extract(network, images, evaluate.KEPT), extended)
         lines.append({"set": name, "strength": strength, "images": len(images)} | {c: found[c] for c in COLUMNS[3:] if c in found})
     return pd.DataFrame(lines)
@@ -106,9 +108,14 @@ def generated(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["set", "seed", "step", "fid", "is"])
 
 
+def undamaged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The sets of real images, by how many they are."""
+    return frame[frame["set"].isin(["real", ANOTHER])].sort_values("images")
+
+
 def extrapolated(frame: pd.DataFrame) -> float:
     """FID of real images at an endless number of them: a line through FID over 1/N (Chong and Forsyth 2020, arXiv 1911.07023)."""
-    real = frame[frame["set"].isin(["real", "fewer real"])]
+    real = undamaged(frame)
     return float(np.polyfit(1 / real["images"], real["fid"], 1)[1])
 
 

@@ -10,7 +10,7 @@ import torch
 
 from repro import check, cli, data, evaluate, layers, models, pages, paper, runs, train
 from repro.config import Config, ReproError
-from repro.study import Study
+from repro.study import NOTEBOOKS, Study
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +266,29 @@ def test_accept_writes_what_moved_and_by_how_much(two_studies):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in newest.splitlines() if line.startswith("| none")]
     assert ["none/seed0", "parameters.generator", "0", "5", "7", "2", "0"] in rows
     assert ["none/seed0", "scores.fid", "4", "100", "90", "-10", "0"] in rows and "3 moved (3 past their tolerances), 0 are new, 0 are gone" in newest
+
+
+def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, capsys):
+    """The command itself, in a project of its own: what is finished is copied, what is not stays behind, and the changelog says what moved."""
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    words = ["accept", "--preset", "rehearsal", "--runs-only"]
+    assert cli.run(words) == 2 and "There are no runs in" in capsys.readouterr().err
+    trained = tmp_path / "outputs" / "rehearsal"
+    shutil.copytree(NOTEBOOKS.parent / "results" / "rehearsal", trained)
+    (trained / "real.png").write_bytes(b"sheet")
+    assert cli.run([*words, "--why", "The first."]) == 0
+    kept = tmp_path / "results" / "rehearsal" / "runs"
+    assert sorted(p.parent.parent.name for p in kept.glob("*/*/run.json")) == sorted(p.name for p in (trained / "runs").iterdir())
+    record = json.loads((trained / "runs" / "none" / "seed0" / "run.json").read_text())
+    record["final"]["fid"] = record["scores"][-1]["fid"] = 1.0
+    (trained / "runs" / "none" / "seed0" / "run.json").write_text(json.dumps(record))
+    path = trained / "runs" / "weight_average" / "seed0" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "interrupted"}))
+    assert cli.run([*words, "--why", "Another score."]) == 0
+    assert json.loads((kept / "none" / "seed0" / "run.json").read_text())["final"]["fid"] == 1.0
+    assert json.loads((kept / "weight_average" / "seed0" / "run.json").read_text())["status"] == "complete"  # the earlier one
+    newest = (tmp_path / "results" / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
+    assert "Another score." in newest and "scores.fid" in newest and "1 moved" in newest
 
 
 def test_committed_references_have_tolerances_for_all_they_hold():

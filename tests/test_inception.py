@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from repro import cli, evaluate, features, metrics, weights
+from repro import cli, evaluate, features, metrics, validation, weights
 from repro.config import ReproError
 
 
@@ -140,6 +140,19 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
     again = evaluate.extract(inception, sets[0][:10], keep=10)
     for name in ("", "clean"):
         np.testing.assert_allclose(again.kept[name], extracted[0].kept[name][:10], rtol=1e-3, atol=1e-4 * np.abs(again.kept[name]).max())
+
+
+def test_fid_worsens_with_damage(inception, shapes_data, sets):
+    """With both resizers; against the undamaged images themselves, so that few are enough: the weights are random."""
+    images, labels = sets[0][:12], shapes_data.labels[:12]
+    undamaged = evaluate.extract(inception, images)
+    scores = lambda images: evaluate.score(undamaged, evaluate.extract(inception, images), extended=False)
+    itself = scores(images)
+    for family, strengths in {"blur": (1.0, 2.0), "noise": (20.0, 40.0), "classes missing": (0.8,), "classes uneven": (2000.0,)}.items():
+        damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
+        for name in ("fid", "fid_clean"):
+            fids = [found[name] for found in (itself, *damaged)]
+            assert fids == sorted(fids) and fids[0] < 1e-3 * fids[1], (family, name, fids)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128, 500])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro import data, evaluate, metrics, validation
+from repro import cli, data, evaluate, metrics, validation
 from repro.config import ReproError
 from repro.features import EfficientNetLite0, load_extractor
 from repro.metrics import Statistics, frechet_distance, inception_score
@@ -233,8 +233,23 @@ def test_fid_worsens_with_every_step_of_damage(name, rehearsal, monkeypatch, tmp
     assert fid["blur", 0.5] < fid["blur", 1.0] < fid["blur", 2.0] and real < fid["blur", 1.0], frame
     assert real < fid["noise", 8.0] < fid["noise", 20.0], frame
     assert fid["real, drawn again", 0.0] < fid["classes uneven", 5.0] < fid["classes uneven", 20.0], frame
-    real = frame[frame["set"].isin(["real", "fewer real"])].sort_values("images")["fid"].tolist()
-    assert real == sorted(real, reverse=True) and validation.extrapolated(frame) < real[-1]
+    real = validation.undamaged(frame)
+    assert real["images"].tolist() == [60, 120, 300, 600] and real["fid"].is_monotonic_decreasing and validation.extrapolated(frame) < real["fid"].min()
+
+
+def test_validation_is_computed_once_and_shown(rehearsal, tmp_path, capsys):
+    """`repro validate`: the notebook in the study's folder, its numbers in a file that a second call reads."""
+    words = ["validate", "--preset", "rehearsal", "--out", str(tmp_path)]
+    assert cli.run(words) == 0
+    notebook = (tmp_path / "rehearsal" / "metrics.ipynb").read_text()
+    assert "uniform noise" in notebook and "extrapolated to endless many" in notebook
+    path = tmp_path / "rehearsal" / "metrics-efficientnet_lite0.json"
+    path.write_text(path.read_text().replace("uniform noise", "noise that is uniform"))
+    study = Study("rehearsal", out=str(tmp_path), executor="none")
+    assert "noise that is uniform" in set(validation.stored(study)["set"])
+    path.unlink()
+    with pytest.raises(ReproError, match="repro validate --preset rehearsal computes it"):
+        validation.stored(study)
 
 
 def test_uneven_and_missing_classes_are_drawn_as_told():
