@@ -12,7 +12,8 @@ import shutil
 import signal
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -48,12 +49,34 @@ def native_precision(wanted: str) -> str:
     return wanted
 
 
-def latents_and_labels(config: Config, *purpose, device: str) -> tuple[Tensor, Tensor]:
+def latents_and_labels(config: Config, *purpose) -> tuple[Tensor, Tensor]:
     """z (B, z_dim) standard normal and uniform labels (B,) of one update."""
     batch = config.preset.batch_size
     z = normal((batch, config.preset.z_dim), config.seed, "z", *purpose)
-    labels = torch.from_numpy(stream(config.seed, "label", *purpose).integers(config.num_classes, size=batch))
-    return z.to(device), labels.to(device)
+    return z, torch.from_numpy(stream(config.seed, "label", *purpose).integers(config.num_classes, size=batch))
+
+
+def draws(config: Config, batches: Batches, step: int) -> list[tuple[Tensor, ...]]:
+    """All that step number `step` draws: for each D update real images, their labels, z and its labels; for G's z and its labels."""
+    updates = range(step * config.recipe.d_steps, (step + 1) * config.recipe.d_steps)
+    return [(*batches.batch(i), *latents_and_labels(config, "d", i)) for i in updates] + [latents_and_labels(config, "g", step)]
+
+
+def prefetched(config: Config, batches: Batches, first_step: int, device: str) -> Iterator[list[tuple[Tensor, ...]]]:
+    """`draws` of each step from `first_step` on, on the device; a thread makes the next step's meanwhile.
+
+    A GPU copies them from pinned memory, so that the loop never waits for it.
+    """
+    cuda = device == "cuda"
+
+    def make(step: int) -> list[tuple[Tensor, ...]]:
+        return [tuple(t.pin_memory() if cuda else t for t in update) for update in draws(config, batches, step)]
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(make, first_step)
+        for step in range(first_step, config.preset.steps):
+            ready, coming = coming.result(), pool.submit(make, step + 1)
+            yield [tuple(t.to(device, non_blocking=cuda) for t in update) for update in ready]
 
 
 def make_optimisers(config: Config, g: nn.Module, d: nn.Module) -> tuple[torch.optim.Adam, torch.optim.Adam]:
@@ -71,17 +94,14 @@ def arithmetic(device: str, precision: str) -> ExitStack:
 
 
 def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor,
-             i: int, precision: str) -> tuple[Tensor, Tensor, Tensor]:
-    """D's update number i on real images (B, 3, R, R) uint8 with labels (B,), and as many generated ones.
+             z: Tensor, fake_labels: Tensor, precision: str) -> tuple[Tensor, Tensor, Tensor]:
+    """An update of D on real images (B, 3, R, R) uint8 with labels (B,), and as many generated from z (B, z_dim) and fake_labels.
 
     Real and generated images pass through D together: one power iteration an update, as the released code, which runs it on
     the real pass only. G is in training mode, as there. Returns the loss and the logits (B,) of real and of generated images.
     """
-    device = next(d.parameters()).device.type
-    labels = labels.to(device)
-    real = images.to(device).float().div_(127.5).sub_(1.0)  # -1 .. 1
-    z, fake_labels = latents_and_labels(config, "d", i, device=device)
-    with arithmetic(device, precision):
+    real = images.float().div_(127.5).sub_(1.0)  # -1 .. 1
+    with arithmetic(z.device.type, precision):
         with torch.no_grad():
             fake = g(z, fake_labels).float()
         logits, class_logits = d(torch.cat([real, fake]), torch.cat([labels, fake_labels]))
@@ -96,16 +116,15 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     return loss.detach(), logits_real.detach(), logits_fake.detach()
 
 
-def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, step: int, precision: str) -> Tensor:
-    """G's update number `step`. Returns the loss.
+def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, z: Tensor, labels: Tensor,
+             precision: str) -> Tensor:
+    """An update of G on images from z (B, z_dim) and labels (B,). Returns the loss.
 
     D is in evaluation mode, which keeps its power-iteration vectors (nothing else in it depends on the mode), and gets no
     gradients of its weights.
     """
-    device = next(g.parameters()).device.type
     d.eval().requires_grad_(False)
-    z, labels = latents_and_labels(config, "g", step, device=device)
-    with arithmetic(device, precision):
+    with arithmetic(z.device.type, precision):
         logits, class_logits = d(g(z, labels), labels)
     loss = losses.hinge_g(logits.float())
     if class_logits is not None:
@@ -189,7 +208,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
     scorer = Scorer(config, data, device)
     record["definition"] = scorer.definition | {"samples": preset.samples}
     record["real"], record["noise"] = scorer.real, scorer.noise
-    batches = Batches(data, preset.batch_size, config.seed, recipe.flip)
+    drawn = prefetched(config, Batches(data, preset.batch_size, config.seed, recipe.flip), record["step"], device)
     started, wall_before, saved_at = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic()
     first_step = record["step"]
 
@@ -211,15 +230,14 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         if stop():
             save("interrupted")
             raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
-        step = record["step"]
-
-        for i in range(step * recipe.d_steps, (step + 1) * recipe.d_steps):
-            loss_d, logits_real, logits_fake = update_d(config, g, d, optimiser_d, *batches.batch(i), i, precision)
-        loss_g = update_g(config, g, d, optimiser_g, step, precision)
-        if ema and step + 1 >= recipe.ema_start:
+        *of_d, of_g = next(drawn)
+        for drawn_d in of_d:
+            loss_d, logits_real, logits_fake = update_d(config, g, d, optimiser_d, *drawn_d, precision)
+        loss_g = update_g(config, g, d, optimiser_g, *of_g, precision)
+        record["step"] = step = record["step"] + 1
+        if ema and step >= recipe.ema_start:
             ema.update_parameters(g)
 
-        record["step"] = step = step + 1
         last = step == preset.steps
         if step % preset.log_every == 0 or last:
             entry = {

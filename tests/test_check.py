@@ -147,7 +147,7 @@ def two_studies(tmp_path):
 
 def tolerate(fid):
     kinds = {"scores.fid": fid, "scores.is": 0.1, "scores.diversity": 0.0, "history.loss_d": 0.01, "history.loss_g": 0.0}
-    return {"factor": 2.0, "largest_difference": {name: {"1": value / 2, "4": value} for name, value in kinds.items()}}
+    return {"seed_spread": {}, "largest_difference": {name: {"1": value / 2, "4": value} for name, value in kinds.items()}}
 
 
 def compared(reference, now, fid=3.0):
@@ -205,11 +205,18 @@ def test_tolerances_are_the_largest_difference_of_the_arithmetics(two_studies, t
 
 
 def test_a_tolerance_never_shrinks_with_the_steps_and_is_never_under_rounding():
-    tolerances = {"factor": 2.0, "largest_difference": {"history.gamma_g": {"1": 0.0, "2": 0.5, "3": 0.1}}}
+    tolerances = {"seed_spread": {}, "largest_difference": {"history.gamma_g": {"1": 0.0, "2": 0.5, "3": 0.1}}}
     assert check.tolerance(tolerances, "history.gamma_g.16x16", 3, 1.0) == 1.0
     assert check.tolerance(tolerances, "history.gamma_g.16x16", 1, 8.0) == 8 * 2**-22
     with pytest.raises(ReproError, match="No tolerance was measured for history.other"):
         check.tolerance(tolerances, "history.other", 1, 1.0)
+
+
+def test_a_tolerance_is_wider_once_rounding_is_chance():
+    steps = {"1": 0.001, "2": 0.4, "3": 0.1}
+    tolerances = {"seed_spread": {"scores.fid": {"1": 1.0, "2": 1.0, "3": 1.0}}, "largest_difference": {"scores.fid": steps}}
+    found = [check.tolerance(tolerances, "scores.fid", step, 10.0) for step in (1, 2, 3)]
+    assert found == pytest.approx([0.002, 2.4, 2.4])
 
 
 def test_runs_of_other_sources_are_trained_again(two_studies):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,24 @@ def test_attention_weights_sum_to_one_over_keys(pool, keys):
     assert weights.shape == (3, 64, keys)
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 64))
     assert (weights.sum(-2) - weights.sum(-2).mean()).abs().max() > 1e-3  # and not over queries
+
+
+@pytest.mark.parametrize("recipe", ["released_code", "paper_text"])
+def test_attention_in_linear_memory_is_the_same_attention(recipe, monkeypatch):
+    """Values and gradients; the map that figures show is the one that is used."""
+    block = SelfAttention(16, dataclasses.replace(RECIPES[recipe], attention_scale=True), sn=False)
+    torch.nn.init.ones_(block.gamma)
+    x = torch.randn(2, 16, 8, 8, requires_grad=True)
+    found = []
+    for fused_from in (10**9, 1):
+        monkeypatch.setattr(SelfAttention, "FUSED_FROM", fused_from)
+        y = block(x)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (x, *block.parameters()))))
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-4)
+    values = block._keys(block.value(x)).flatten(2).transpose(1, 2)
+    attended = (block.attention_map(x) @ values).transpose(1, 2).unflatten(2, (8, 8))
+    torch.testing.assert_close(block(x), x + block.output(attended), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("block", [SelfAttention, ResidualControl])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from repro import models, paper, study, train
 from repro.config import PRESETS, ReproError, SizeNotAvailable, Config, Recipe
@@ -109,8 +110,9 @@ def test_every_row_of_table_1_trains_at_128_pixels(row, tmp_path, shapes_data):
     optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
     for step in range(2):
         images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(step))
-        loss_d, _, _ = train.update_d(config, g, d, optimiser_d, images, torch.tensor([1, 2]), step, "fp32")
-        loss_g = train.update_g(config, g, d, optimiser_g, step, "fp32")
+        z, labels = train.latents_and_labels(config, step)
+        loss_d, _, _ = train.update_d(config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32")
+        loss_g = train.update_g(config, g, d, optimiser_g, z, labels, "fp32")
         assert torch.isfinite(loss_d) and torch.isfinite(loss_g)
     for net in (g, d):
         for n, p in net.named_parameters(prefix=type(net).__name__):
@@ -121,3 +123,19 @@ def test_every_row_of_table_1_trains_at_128_pixels(row, tmp_path, shapes_data):
             assert moved or classes or n == "Discriminator.linear.bias", n
     assert len(g.inserted) == (row != "none")
     assert all(abs(v) > 0 for v in {**models.gammas(g), **models.gammas(d)}.values())
+
+
+def test_fused_resampling_equals_convolution_and_resampling():
+    """Values and gradients in float64."""
+    conv = torch.nn.Conv2d(3, 5, 3, padding=1).double()
+    x = torch.randn(2, 3, 8, 8, dtype=torch.double, requires_grad=True)
+    plain = {
+        models.conv3x3_then_mean_pool: lambda x: F.avg_pool2d(conv(x), 2),
+        models.upsample_then_conv3x3: lambda x: conv(F.interpolate(x, scale_factor=2)),
+    }
+    for fused, expected in plain.items():
+        ours, theirs = fused(x, conv), expected(x)
+        torch.testing.assert_close(ours, theirs)
+        towards = torch.randn_like(theirs)
+        for one, other in zip(*(torch.autograd.grad((y * towards).sum(), (x, *conv.parameters())) for y in (ours, theirs)), strict=True):
+            torch.testing.assert_close(one, other)

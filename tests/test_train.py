@@ -64,16 +64,16 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
     config = make_config("attention_16")
     g, d = models.build(config)
     optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
-    images, labels = train.Batches(shapes_data, 8, 0, False).batch(0)
+    of_d, of_g = train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)
 
     before_g, before_d = snapshot(g), snapshot(d)
-    train.update_d(config, g, d, optimiser_d, images, labels, 0, "fp32")
-    of_g, of_d = changed(g, before_g), changed(d, before_d)
-    assert of_g and all("parametrizations.weight.0." in k or "running" in k or "num_batches" in k for k in of_g)
-    assert "stages.16x16.conv1.parametrizations.weight.original" in of_d and "stages.16x16.conv1.parametrizations.weight.0.u" in of_d
+    train.update_d(config, g, d, optimiser_d, *of_d, "fp32")
+    in_g, in_d = changed(g, before_g), changed(d, before_d)
+    assert in_g and all("parametrizations.weight.0." in k or "running" in k or "num_batches" in k for k in in_g)
+    assert "stages.16x16.conv1.parametrizations.weight.original" in in_d and "stages.16x16.conv1.parametrizations.weight.0.u" in in_d
 
     before_g, before_d = snapshot(g), snapshot(d)
-    train.update_g(config, g, d, optimiser_g, 0, "fp32")
+    train.update_g(config, g, d, optimiser_g, *of_g, "fp32")
     assert changed(d, before_d) == set()  # neither weights nor power-iteration vectors
     assert "stem.parametrizations.weight.original" in changed(g, before_g)
     assert "stem.parametrizations.weight.0.u" in changed(g, before_g)
@@ -89,8 +89,7 @@ def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
     weight, u = d.linear.parametrizations.weight.original.detach().clone(), norm.u.clone()
     v = torch.nn.functional.normalize(weight.T @ u, dim=0)
     expected = torch.nn.functional.normalize(weight @ v, dim=0)
-    images, labels = train.Batches(shapes_data, 8, 0, False).batch(0)
-    train.update_d(config, g, d, optimiser_d, images, labels, 0, "fp32")
+    train.update_d(config, g, d, optimiser_d, *train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)[0], "fp32")
     torch.testing.assert_close(norm.u, expected)
     torch.testing.assert_close(norm.v, v)
 
@@ -105,9 +104,15 @@ def test_learning_rates_are_those_of_the_recipe_times_the_presets_scale(make_con
 
 def test_updates_of_d_for_each_of_g_and_the_data_they_see(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
     seen, original = [], train.update_d
-    monkeypatch.setattr(train, "update_d", lambda *a: seen.append((a[6], a[4].sum().item())) or original(*a))
-    train_in(tmp_path, make_config("sngan_projection", steps=2), shapes_data)
-    assert [i for i, _ in seen] == list(range(10)) and len({total for _, total in seen}) == 10
+    monkeypatch.setattr(train, "update_d", lambda *a: seen.append(a[4:8]) or original(*a))
+    config = make_config("sngan_projection", steps=2)
+    train_in(tmp_path, config, shapes_data)
+    assert len(seen) == 10 and all(len({t[k].sum().item() for t in seen}) == 10 for k in (0, 2))  # images and latents differ
+    batches = train.Batches(shapes_data, 8, 0, False)  # prefetched in a thread: the same as asked for one by one, from any step on
+    wanted = [update for step in range(2) for update in train.draws(config, batches, step)[:-1]]
+    assert all(torch.equal(a, b) for one, other in zip(seen, wanted, strict=True) for a, b in zip(one, other, strict=True))
+    later = next(train.prefetched(config, batches, 1, "cpu"))
+    assert all(torch.equal(a, b) for one, other in zip(later, train.draws(config, batches, 1), strict=True) for a, b in zip(one, other, strict=True))
 
 
 def test_batches_visit_every_image_once_an_epoch_and_flip_when_asked(shapes_data):
@@ -145,8 +150,11 @@ def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path,
 
     original = train.update_g
 
+    calls = []
+
     def stop(*a):
-        if a[4] == stop_at - 1:
+        calls.append(a)
+        if len(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*a)
 
@@ -301,7 +309,8 @@ def test_the_step_learns(make_config, shapes_data):
     g, d = models.build(config)
     optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
     batches = train.Batches(shapes_data, 16, 0, False)
-    losses_d = [train.update_d(config, g, d, optimiser_d, *batches.batch(i), i, "fp32")[0].item() for i in range(20)]
+    of_d, of_g = zip(*(train.draws(config, batches, step) for step in range(20)), strict=True)
+    losses_d = [train.update_d(config, g, d, optimiser_d, *drawn, "fp32")[0].item() for drawn in of_d]
     assert np.mean(losses_d[-5:]) < 0.75 * losses_d[0]
-    losses_g = [train.update_g(config, g, d, optimiser_g, i, "fp32").item() for i in range(20)]
+    losses_g = [train.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
     assert np.mean(losses_g[-3:]) < losses_g[0] - 0.25
