@@ -1,13 +1,10 @@
 """Our scoring against clean-fid's own, on the same images, machine and threads, both sides in turns.
 
-    python benchmarks/scoring_speed.py [--images 1000] [--repeats 5]
-
 End to end: 32-pixel images to a Fréchet distance, with a light extractor of 2048 features, so that the resize to 299 pixels
-dominates as it does on a GPU. Theirs is `get_model_features` and `frechet_distance` of clean-fid 0.1.35. Then the
-distance alone, at 2048 features. Prints medians, ratios, and how far the values are apart.
+dominates as it does on a GPU. Theirs is `get_model_features` and `frechet_distance` of clean-fid 0.1.35. Then the distance
+alone, and what a score costs beside the training it belongs to.
 """
 
-import argparse
 import statistics
 import time
 
@@ -16,9 +13,12 @@ import torch
 import torch.nn.functional as F
 from cleanfid import fid
 
-from repro import evaluate, features, metrics
+from repro import evaluate, features, metrics, models, train
+from repro.bench import Line, benchmark
+from repro.config import PRESETS, Config, Recipe
+from repro.features import load_extractor
 
-THREADS = 2
+THREADS, IMAGES = 2, 1000
 
 
 class Light(torch.nn.Module):
@@ -55,14 +55,16 @@ def timed(call, *arguments) -> tuple[float, float]:
     return call(*arguments), time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    torch.set_num_threads(THREADS)
+def sides(repeats: int, one, other) -> tuple[list[float], list[float], float]:
+    """Seconds of both in turns, and the relative difference of their values."""
+    turns = [(timed(one), timed(other)) for _ in range(repeats)]
+    (theirs, _), (ours, _) = turns[0]
+    return [t for (_, t), _ in turns], [t for _, (_, t) in turns], abs(ours / theirs - 1)
+
+
+def against_clean_fid(repeats: int):
     rng, light = np.random.default_rng(0), Light()
-    images, real = (rng.integers(low, 256, (options.images, 32, 32, 3), dtype=np.uint8) for low in (0, 60))
+    images, real = (rng.integers(low, 256, (IMAGES, 32, 32, 3), dtype=np.uint8) for low in (0, 60))
     reference = evaluate.extract(light, real).statistics[""]
     mixing = rng.normal(size=(2048, 2048)) / 45
     a, b = (metrics.Statistics.of(rng.normal(size=(5000, 2048)) @ mixing + shift) for shift in (0, 0.1))
@@ -74,17 +76,35 @@ def main() -> None:
         fresh = metrics.Statistics(a.mean, a.covariance, a.count)  # without the root kept from the last time
         return metrics.frechet_distance(fresh, b)
 
-    for name, one, other in (
-        (f"{options.images} images, end to end", lambda: theirs(light, images, reference), lambda: ours(light, images, reference)),
-        ("Fréchet distance of 2048 features", their_distance, our_distance),
+    for what, one, other, target in (
+        (f"{IMAGES:,} images to a distance", lambda: theirs(light, images, reference), lambda: ours(light, images, reference), 3),
+        ("Fréchet distance, 2048 features", their_distance, our_distance, 8),
     ):
-        sides = [(timed(one), timed(other)) for _ in range(options.repeats)]
-        (their_value, our_value), = {(t[0], o[0]) for t, o in sides[:1]}
-        their_seconds, our_seconds = (statistics.median(side[i][1] for side in sides) for i in (0, 1))
-        ratio = statistics.median(t[1] / o[1] for t, o in sides)
-        print(f"{name}: clean-fid {their_seconds:.2f} s, ours {our_seconds:.2f} s, {ratio:.1f} times faster;"
-              f" values {their_value:.8g} and {our_value:.8g}, relative difference {abs(our_value / their_value - 1):.1e}", flush=True)
+        their_seconds, our_seconds, difference = sides(repeats, one, other)
+        ratio = statistics.median(t / o for t, o in zip(their_seconds, our_seconds, strict=True))
+        medians = statistics.median(our_seconds), statistics.median(their_seconds)
+        yield Line(what, "s", medians[0], "clean-fid", medians[1], ratio, f">= {target}")
+        yield Line("its value: relative difference", "", difference, target="< 1e-6")
 
 
-if __name__ == "__main__":
-    main()
+def share_of_a_run(repeats: int):
+    """A score's share of the run it belongs to, on one thread as both are there."""
+    torch.set_num_threads(1)
+    preset = PRESETS["cifar10-cpu"]
+    config = Config(Recipe(), preset, attention_at=(16,), num_classes=10)
+    generator, extractor = models.build(config)[0], load_extractor(preset.extractor)
+    step = benchmark("training").our_step(preset, 16)
+    part = 500
+    scoring, training = [], []
+    for _ in range(repeats):
+        images, seconds = timed(lambda: evaluate.sample(generator, config, part, train.native_precision(preset.precision))[0])
+        scoring.append((seconds + timed(lambda: evaluate.extract(extractor, images))[1]) * preset.samples / part)
+        training.append(timed(lambda: [step() for _ in range(10)])[1] * preset.steps / 10)
+    share = statistics.median(s / t for s, t in zip(scoring, training, strict=True))
+    yield Line(f"{preset.samples:,}-sample score, share of a run", "", share, target="< 0.1")
+
+
+def measure(repeats: int, peers: list[str]):
+    torch.set_num_threads(THREADS)
+    yield from against_clean_fid(repeats)
+    yield from share_of_a_run(repeats)

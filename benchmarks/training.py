@@ -1,15 +1,13 @@
-"""Training speed of the whole machine as the study runs it, against the plain loop that people start from.
+"""Training speed of the whole machine as a study runs it, against loops that people start from.
 
-    python benchmarks/training_speed.py [--width 16] [--repeats 5]
-
-Plain: one process with PyTorch's default threads, float32, NCHW, PyTorch's own spectral norm, real and generated images through
-D in separate passes. Ours: as many single-thread processes as the machine has cores, each the loop of repro/train.py. Both
-train the 32 px network with attention at 16, batch 64, on random images; the two sides take turns, and medians are printed.
+Ours: as many single-thread processes as the machine has cores, each the loop of repro/train.py. The others: one process with
+PyTorch's default threads. All train the 32 px network with attention at 16 on batches of 64; the sides take turns. The arithmetic
+is counted as the plain loop's (resampling fused with its convolutions needs a third less), and set beside what a 3x3
+convolution of 128 channels reaches on all cores, in the precision that is trained in. On a GPU also the GPU presets.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import multiprocessing
 import os
@@ -17,98 +15,123 @@ import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+import numpy as np
 import torch
-from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
-from repro import losses, models, train
-from repro.config import PRESETS, Config, Recipe
+from repro import models, train
+from repro.bench import PLAIN, Line, load_peer
+from repro.config import PRESETS, Config, Preset, Recipe
+from repro.data import Batches, ImageData
 
 BATCH, STEPS, CLASSES = 64, 12, 10
-_steps = {}  # side -> function of one step, kept by each process between its turns
+TARGETS = {16: 3.0, 32: 2.0}  # base width -> least ratio to the plain loop
+SHARE = 0.6  # of the convolution limit, at least
+_kept = {}  # what each process built, kept between its turns
 
 
-def configuration(width: int) -> Config:
-    preset = dataclasses.replace(PRESETS["cifar10-cpu"], channels=width)
-    return Config(Recipe(), preset, attention_at=(16,), num_classes=CLASSES)
+def random_images(resolution: int, count: int) -> ImageData:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, resolution, resolution, 3), dtype=np.uint8)
+    return ImageData("random", images, rng.integers(CLASSES, size=count), tuple(map(str, range(CLASSES))), "random")
 
 
-def plain(width: int):
-    preset, recipe = configuration(width).preset, Recipe(sn_generator=False, sn_discriminator=False)
-    g = models.Generator(32, width, CLASSES, recipe, preset.z_dim, attention_at=(16,))
-    d = models.Discriminator(32, width, CLASSES, recipe, attention_at=(16,))
-    for network in (g, d):
-        models.initialise(network, recipe.init, 0)
-        for module in list(network.modules()):
-            if isinstance(module, (nn.Conv2d, nn.Linear)) or module is getattr(network, "embedding", None):
-                spectral_norm(module)
-    optimiser_g = torch.optim.Adam(g.parameters(), 1e-4, betas=(0.0, 0.999))
-    optimiser_d = torch.optim.Adam(d.parameters(), 4e-4, betas=(0.0, 0.999))
-    real, labels = torch.rand(BATCH, 3, 32, 32) * 2 - 1, torch.randint(CLASSES, (BATCH,))
-
-    def step(i: int) -> None:
-        fake = g(torch.randn(BATCH, preset.z_dim), labels).detach()
-        loss = losses.hinge_d(d(real, labels)[0], d(fake, labels)[0])
-        optimiser_d.zero_grad()
-        loss.backward()
-        optimiser_d.step()
-        loss = losses.hinge_g(d(g(torch.randn(BATCH, preset.z_dim), labels), labels)[0])
-        optimiser_g.zero_grad()
-        loss.backward()
-        optimiser_g.step()
-
-    return step
-
-
-def ours(width: int):
-    torch.set_num_threads(1)
-    config = configuration(width)
-    g, d = models.build(config)
+def our_step(preset: Preset, attention_at: int):
+    """The loop's own step, with its draws."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        torch.set_num_threads(preset.threads)
+    config = Config(Recipe(), dataclasses.replace(preset, steps=10**9), attention_at=(attention_at,), num_classes=CLASSES)
+    g, d = (network.to(device) for network in models.build(config))
     optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
-    precision = train.native_precision(config.preset.precision)
-    images = torch.randint(0, 256, (BATCH, 32, 32, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    labels = torch.randint(CLASSES, (BATCH,))
+    precision = train.native_precision(preset.precision)
+    drawn = train.prefetched(config, Batches(random_images(preset.resolution, 4 * preset.batch_size), preset.batch_size, 0, False), 0, device)
 
-    def step(i: int) -> None:
-        train.update_d(config, g, d, optimiser_d, images, labels, i, precision)
-        train.update_g(config, g, d, optimiser_g, i, precision)
+    def step() -> None:
+        of_d, of_g = next(drawn)
+        train.update_d(config, g, d, optimiser_d, *of_d, precision)
+        train.update_g(config, g, d, optimiser_g, *of_g, precision)
 
     return step
+
+
+def peer_step(path: str, width: int):
+    step, data = load_peer(path)(width), random_images(32, BATCH)
+    images, labels = torch.from_numpy(data.images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(data.labels)
+    return lambda: step(images, labels)
 
 
 def images_per_second(side: str, width: int) -> float:
-    """Of this process, over STEPS steps; the first call builds the networks and warms up."""
-    if side not in _steps:
-        _steps[side] = {"plain": plain, "ours": ours}[side](width)
-        for i in range(3):
-            _steps[side](i)
+    """Of this process; the first call builds the networks and warms up. side: "ours" or a peer's path."""
+    if side not in _kept:
+        _kept[side] = our_step(dataclasses.replace(PRESETS["cifar10-cpu"], channels=width), 16) if side == "ours" else peer_step(side, width)
+        for _ in range(3):
+            _kept[side]()
     start = time.perf_counter()
-    for i in range(STEPS):
-        _steps[side](i)
+    for _ in range(STEPS):
+        _kept[side]()
     return STEPS * BATCH / (time.perf_counter() - start)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    spawn = multiprocessing.get_context("spawn")
+def convolution_limit() -> float:
+    """GFLOP/s of this process in a large convolution on one thread, in the precision of training."""
+    torch.set_num_threads(1)
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[train.native_precision("bf16")]
+    x, w = (torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last) for shape in ((32, 128, 16, 16), (128, 128, 3, 3)))
+    times = []
+    for _ in range(12):
+        start = time.perf_counter()
+        F.conv2d(x, w, padding=1)
+        times.append(time.perf_counter() - start)
+    return 2 * 9 * 128 * 128 * 32 * 16 * 16 / statistics.median(times) / 1e9
+
+
+def gflop_an_image(plain: str, width: int) -> float:
+    """Of a training step of the plain loop."""
+    step = peer_step(plain, width)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / BATCH / 1e9
+
+
+def on_cpu(width: int, repeats: int, peers: list[str]):
+    cores, spawn, plain = len(os.sched_getaffinity(0)), multiprocessing.get_context("spawn"), str(PLAIN)
+    others, turns, limits = [plain, *peers], [], []
     with ProcessPoolExecutor(1, spawn) as one, ProcessPoolExecutor(cores, spawn) as many:
-        turns = []
-        for repeat in range(arguments.repeats + 1):
-            base = one.submit(images_per_second, "plain", arguments.width).result()
-            sides = [many.submit(images_per_second, "ours", arguments.width) for _ in range(cores)]
-            if repeat:  # the first turn warms up
-                turns.append((base, sum(s.result() for s in sides)))
-            else:
-                [s.result() for s in sides]
-    base, fast = (statistics.median(t[k] for t in turns) for k in (0, 1))
-    ratio = statistics.median(b / a for a, b in turns)
-    print(f"width {arguments.width}, {cores} cores, medians of {arguments.repeats}: plain {base:.0f} images/s in one process,"
-          f" ours {fast:.0f} images/s in {cores} single-thread processes, ratio {ratio:.2f}")
+        for _ in range(repeats + 1):
+            turn = {side: one.submit(images_per_second, side, width).result() for side in others}
+            turn["ours"] = sum(f.result() for f in [many.submit(images_per_second, "ours", width) for _ in range(cores)])
+            limits.append(sum(f.result() for f in [many.submit(convolution_limit) for _ in range(cores)]))
+            turns.append(turn)
+    del turns[0], limits[0]  # warm-up
+    medians = {side: statistics.median(turn[side] for turn in turns) for side in turns[0]}
+    for side in others:
+        name, target = ("plain loop", f">= {TARGETS[width]:g}") if side == plain else (side, "")
+        ratio = statistics.median(turn["ours"] / turn[side] for turn in turns)
+        yield Line(f"training, width {width}", "images/s", medians["ours"], name, medians[side], ratio, target)
+    work, limit = gflop_an_image(plain, width), statistics.median(limits)
+    achieved = medians["ours"] * work
+    yield Line(f"arithmetic, width {width}", "GFLOP/s", achieved, "convolution limit", limit, achieved / limit, f">= {SHARE:g}")
 
 
-if __name__ == "__main__":
-    main()
+def on_gpu(repeats: int):
+    for name, attention_at, unit, target in (("cifar10", 16, "steps/s", 100), ("imagenet", 32, "images/s", 1500)):
+        preset = PRESETS[name]
+        step, rates = our_step(preset, attention_at), []
+        for _ in range(repeats + 1):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                step()
+            torch.cuda.synchronize()
+            rates.append(STEPS / (time.perf_counter() - start))
+        rate = statistics.median(rates[1:]) * (1 if unit == "steps/s" else preset.batch_size)
+        yield Line(f"training, {name}, one run", unit, rate, "target", target, rate / target, ">= 1")
+
+
+def measure(repeats: int, peers: list[str]):
+    for width in TARGETS:
+        yield from on_cpu(width, repeats, peers)
+    if torch.cuda.is_available():
+        yield from on_gpu(repeats)

@@ -53,7 +53,7 @@ def reproduce(
     max_minutes: MinutesOption = math.inf,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
-    from . import paper, report as reports
+    from . import pages, paper, report as reports
     from .study import Study
     from .verdicts import verdicts
 
@@ -65,7 +65,7 @@ def reproduce(
     missing = study.missing(names)
     _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train, {study.jobs} at once.")
     study.ensure(*names)
-    _write_notebooks(study, names, study.folder)
+    pages.write_notebooks(study, names, study.folder)
 
     for name in names:
         shown = reports.present(study, paper.TABLES[name])
@@ -121,10 +121,11 @@ def report(
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
     from . import pages
+    from .study import Study
 
-    study, names = _finished_study(source)
+    study = Study.in_folder(source)
     folder = runs.PROJECT / to if to else study.folder
-    _write_notebooks(study, names, folder)
+    pages.write_notebooks(study, study.finished_tables(), folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
         pages.write_index(runs.PROJECT / "results")
     _say(f"Notebooks, tables and figures: {_relative(folder, runs.PROJECT)}.")
@@ -202,8 +203,8 @@ def check(
     choose("preset", preset, PRESETS)
     stages = []
     for name in [preset] if preset == "rehearsal" or against or given else ["rehearsal", preset]:  # all misuse ends here
-        reference = _study_in(against or f"results/{name}")
-        now = _study_in(given) if given else Study(name, out=out, data=data if name == preset else None, jobs=jobs)
+        reference = Study.in_folder(against or f"results/{name}")
+        now = Study.in_folder(given) if given else Study(name, out=out, data=data if name == preset else None, jobs=jobs)
         now.seeds = reference.seeds
         stages.append((reference, now, checks.reference_tasks(reference, now), checks.read_tolerances(reference)))
     for reference, now, tasks, tolerances in stages:
@@ -238,8 +239,9 @@ def calibrate(
 ) -> None:
     """Measure the tolerances of results/PRESET: its runs again from other seeds and in other arithmetics."""
     from . import check as checks
+    from .study import Study
 
-    reference = _study_in(f"results/{preset}")
+    reference = Study.in_folder(f"results/{preset}")
     checks.calibrate(preset, reference, seeds, arithmetics.split(","), out, jobs, data)
     _say(f"Tolerances: {_relative(checks.tolerances_path(reference), runs.PROJECT)}. Now run repro check --preset {preset}.")
 
@@ -252,31 +254,45 @@ def accept(
     why: Annotated[str, typer.Option(help="One sentence for the changelog of results.")] = "",
 ) -> None:
     """Copy a finished study from OUT to results/: it becomes the reference, and results/CHANGELOG.md says what moved."""
-    import shutil
-
-    from . import check as checks, pages
+    from . import pages
     from .study import Study
 
-    study, names = _finished_study(str(Path(out) / preset))
-    target = Study(preset, study.seeds, executor="none", out="results")
-    tasks = checks.reference_tasks(study, study)
-    unfinished = study.unfinished(tasks)
-    tasks = [task for task in tasks if task not in unfinished]
-    pages.write_changes(target, study, [task for task in tasks if target.run(task.row, task.seed).json_path.exists()], why)
-    for row in {task.row for task in tasks}:  # seeds that this study does not have are of an older one
-        shutil.rmtree(target.folder / "runs" / row, ignore_errors=True)
-    for task in tasks:
-        source, copy = (s.run(task.row, task.seed) for s in (study, target))
-        copy.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("run.json", "samples.png"):
-            if (source.folder / name).exists():
-                shutil.copyfile(source.folder / name, copy.folder / name)
-    for path in (study.folder / "real.png", *study.folder.glob("metrics-*.json")):
-        shutil.copyfile(path, target.folder / path.name)
-    if not runs_only:
-        _write_notebooks(target, names, target.folder)
-        pages.write_index(runs.PROJECT / "results")
+    study = Study.in_folder(str(Path(out) / preset))
+    pages.accept(study, Study(preset, study.seeds, executor="none", out="results"), why, notebooks=not runs_only)
     _say(f"results/{preset} now holds this study: look at it and at results/CHANGELOG.md, then commit. Tolerances: repro calibrate.")
+
+
+@app.command()
+def bench(
+    only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke (20 minutes).")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns that each side takes; medians are shown.")] = 5,
+    peer: Annotated[Optional[list[str]], typer.Option(help="A file or checkout to train against, as benchmarks/plain_loop.py; may be given again.")] = None,
+    json_to: Annotated[Path, typer.Option("--json", help="Where every number goes.")] = Path("outputs/bench.json"),
+) -> None:
+    """Measure the speed of this machine's training, scoring and reports against what a user could pick instead."""
+    from . import bench as benches
+
+    lines = []
+    for line in benches.measure(only.split(",") if only else list(benches.DEFAULT), repeats, peer or []):
+        logging.getLogger(__name__).info("%s: %.3g %s", line.what, line.ours, line.unit)
+        lines.append(line)
+    benches.write(lines, runs.PROJECT / json_to)
+    _print_frame(benches.table(lines), f"Medians of {repeats} turns, on a shared machine if this is one: trust the ratios")
+    _say(f"Every number: {_relative(runs.PROJECT / json_to, runs.PROJECT)}.")
+
+
+@app.command()
+def estimate(
+    preset: PresetOption = "imagenet",
+    gpus: Annotated[int, typer.Option(min=1, help="How many devices like this machine's.")] = 1,
+    seeds: Annotated[Optional[int], typer.Option(min=1, help="Training seeds a row; default: the preset's.")] = None,
+) -> None:
+    """Measure a few steps of every row here, and say what a whole study takes: hours, device-hours and disk, by table."""
+    from . import estimate as estimates
+
+    frame, assumptions = estimates.estimate(PRESETS[choose("preset", preset, PRESETS)], gpus, seeds)
+    _print_frame(frame, f"Preset {preset} on {gpus} of this machine's devices")
+    _say("\n".join(f"* {text}" for text in assumptions))
 
 
 @app.command()
@@ -303,41 +319,6 @@ def _table_names(tables: str | None) -> list[str]:
     if tables is None:
         return list(paper.TABLES)
     return [choose("table", name.strip(), paper.TABLES) for name in tables.split(",")]
-
-
-def _study_in(source: str):
-    """The study, with its training seeds, that a folder such as results/smoke holds."""
-    from .study import Study
-
-    folder = (runs.PROJECT / source).resolve()
-    seeds = [int(p.parent.name[4:]) for p in folder.glob("runs/*/seed*/run.json")]
-    if not seeds:
-        raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
-    return Study(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
-
-
-def _finished_study(source: str):
-    """The study in a folder, and the tables with a finished run for each of their rows."""
-    from . import paper
-
-    study = _study_in(source)
-    names = [name for name in paper.TABLES if study.tasks([name]) and not study.missing([name])]
-    if not names:
-        raise ReproError(f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name} trains them.")
-    return study, names
-
-
-def _write_notebooks(study, names: list[str], folder: Path) -> None:
-    from . import pages, paper, validation
-    from .study import execute_notebook
-
-    if validation.path_of(study, "efficientnet_lite0").exists():
-        execute_notebook("metrics", study, folder)
-    for name in names:
-        execute_notebook(paper.TABLES[name].notebook, study, folder)
-        pages.write_table(study, paper.TABLES[name], folder)
-    execute_notebook("report", study, folder)
-    pages.write_report(study, folder)
 
 
 def _print_frame(frame, title: str) -> None:

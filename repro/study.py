@@ -103,6 +103,22 @@ class Study:
             choose("notebook parameter", name, known)
         return cls(**{name: given[name] for name in known if name in given})
 
+    @classmethod
+    def in_folder(cls, source: str) -> Study:
+        """The study, with its training seeds, that a folder such as results/smoke holds. Raises ReproError when it has no runs."""
+        folder = (runs.PROJECT / source).resolve()
+        seeds = [int(path.parent.name[4:]) for path in folder.glob("runs/*/seed*/run.json")]
+        if not seeds:
+            raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
+        return cls(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
+
+    def finished_tables(self) -> list[str]:
+        """The tables with a finished run for each of their rows. Raises ReproError when there is none."""
+        names = [name for name in paper.TABLES if self.tasks([name]) and not self.missing([name])]
+        if not names:
+            raise ReproError(f"No table has all its runs finished in {self.folder}: repro reproduce --preset {self.preset.name} trains them.")
+        return names
+
     @property
     def folder(self) -> Path:
         return self.out / self.preset.name

@@ -1,0 +1,1 @@
+"""Measurements: `repro bench` runs those that have a function `measure`."""

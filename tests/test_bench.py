@@ -1,0 +1,131 @@
+"""Speed does not change the method; and the commands that measure it."""
+
+import dataclasses
+import json
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.utils import parametrize, parametrizations
+
+from repro import bench, cli, estimate, models, study, train
+from repro.bench import Line
+from repro.config import PRESETS
+
+
+def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
+    """Fifty steps in float64 from equal weights and draws: fused and channels-last here, written out in benchmarks/plain_loop.py.
+
+    The plain loop gets the released code's power iteration: v, then u, once an update (PyTorch's runs u, then v, once a pass).
+    """
+    plain = bench.benchmark("plain_loop")
+
+    @torch.no_grad()
+    def power_iteration(self, weight, _):
+        self._v.copy_(F.normalize(weight.T @ self._u, dim=0, eps=self.eps))
+        self._u.copy_(F.normalize(weight @ self._v, dim=0, eps=self.eps))
+
+    monkeypatch.setattr(parametrizations._SpectralNorm, "_power_method", power_iteration)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    config = make_config("attention_16", batch_size=16, learning_rate_scale=1.0)
+    g, d = models.build(config)
+    theirs = plain.Loop(config.preset.channels, config.lr_g, config.lr_d)
+    for network, other in ((g, theirs.g), (d, theirs.d)):
+        other.load_state_dict({k.replace(".0.u", ".0._u").replace(".0.v", ".0._v"): v for k, v in network.state_dict().items()})
+        network.double(), other.double()
+    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
+    batches = train.Batches(shapes_data, 16, 0, False)
+    double = lambda update: [t.double() if t.is_floating_point() else t for t in update]
+    for step in range(50):
+        of_d, of_g = map(double, train.draws(config, batches, step))
+        loss_d, loss_g = train.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0], train.update_g(config, g, d, optimiser_g, *of_g, "fp32")
+        with parametrize.cached():
+            assert theirs.update_d(*of_d) == pytest.approx(loss_d.item(), abs=1e-11), step
+        theirs.d.eval()
+        with parametrize.cached():
+            assert theirs.update_g(*of_g) == pytest.approx(loss_g.item(), abs=1e-11), step
+        theirs.d.train()
+    assert all(abs(gamma) > 1e-4 for network in (g, d) for gamma in models.gammas(network).values())  # attention took part
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
+def test_attention_at_64_needs_less_than_half_the_memory():
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    peaks = []
+    for fused_from in (1, 10**9):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            peaks.append(alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1])
+    assert peaks[0] < peaks[1] / 2, peaks
+
+
+def test_lines_say_whether_a_target_is_reached(tmp_path):
+    lines = [
+        Line("a", "images/s", 300.0, "plain", 100.0, 3.0, ">= 3"),
+        Line("b", "images/s", 299.0, "plain", 100.0, 2.99, ">= 3"),
+        Line("c", "s", 0.6, target="< 0.7"), Line("d", "s", 0.7, target="< 0.7"), Line("e", "s", 0.7, "peer", 1.4, 2.0),
+    ]
+    assert [line.met for line in lines] == [True, False, True, False, None]
+    assert bench.table(lines)["reached"].tolist() == ["met", "MISSED", "met", "MISSED", ""]
+    bench.write(lines, tmp_path / "bench.json")
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert [line["met"] for line in written["lines"]] == [True, False, True, False, None] and written["cores"] >= 1
+
+
+def test_bench_measures_peers_and_refuses_what_is_none(tmp_path, capsys):
+    peer = tmp_path / "bench_peer.py"
+    peer.write_text("def build(width):\n    return lambda images, labels: images.float().mean() + labels.sum() + width\n")
+    step = bench.benchmark("training").peer_step(str(tmp_path), 8)  # a checkout
+    assert step() > 8
+    peer.write_text("x = 1\n")
+    for words, said in (
+        (["--only", "trainig"], "Did you mean 'training'"), (["--peer", str(tmp_path)], "has no function build(width)"),
+        (["--peer", str(tmp_path / "none.py")], "cannot be loaded"),
+    ):
+        assert cli.run(["bench", *words, "--json", str(tmp_path / "bench.json")]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "bench.json").exists()
+
+
+def test_the_step_that_is_timed_is_the_loops(shapes_data):
+    """The benchmark's step trains: weights move, with each step's own draws."""
+    training = bench.benchmark("training")
+    seen = []
+    original = train.update_g
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "update_g", lambda *a: seen.append((a[4].sum().item(), a[1].last_conv.bias.sum().item())) or original(*a))
+        step = training.our_step(dataclasses.replace(PRESETS["rehearsal"], channels=8), 16)
+        for _ in range(3):
+            step()
+    assert len(set(seen)) == 3 and len({moved for _, moved in seen}) == 3
+
+
+def test_an_estimate_adds_up(monkeypatch, capsys):
+    """With made-up costs: linear in steps and seeds, rows that tables share once, never below the longest run."""
+    monkeypatch.setattr(estimate, "measure", lambda config, device: estimate.Cost(1.0, 2.0, 0.001, 10**9))
+    monkeypatch.setattr(estimate, "extraction", lambda preset, device: 0.001)
+    preset = dataclasses.replace(PRESETS["rehearsal"], steps=3600, score_every=3600, samples=1800)
+    hours = lambda frame, column: [float(v.replace(",", "")) for v in frame[column]]
+    one, said = estimate.estimate(preset, 1, 1)
+    # Table 1: 5 runs of 3 h; Table 2: two of 7 h and one of 3; Figure 3: 3 runs of 3 h; each scored once in 0.001 h
+    assert one["runs"].tolist() == [5, 3, 3, 9] and hours(one, "of it training") == [15, 17, 9, 35]
+    assert hours(one, "longest run, hours") == [3, 7, 3, 7] and hours(one, "checkpoints, GB") == [15, 9, 9, 27]
+    many, _ = estimate.estimate(preset, 100, 2)
+    assert hours(many, "device-hours") == [30, 34, 18, 70] and hours(many, "hours") == [3, 7, 3, 7]
+    assert any("linear" in text for text in said)
+
+
+def test_an_estimate_measures_every_row(capsys):
+    assert cli.run(["estimate", "--preset", "rehearsal"]) == 0
+    said = capsys.readouterr().out
+    assert "whole study" in said and "Not linear" not in said and "Scoring (100 samples every 2 steps)" in said
+
+
+def test_a_cost_is_of_the_presets_batch(make_config):
+    config = make_config("none", batch_size=64, channels=16)
+    assert estimate.measured_batch(config.preset, "cpu") == 64 and estimate.measured_batch(PRESETS["imagenet"], "cpu") == 2
+    cost = estimate.measure(study.configure(study.rows()["none"], config.preset), "cpu")
+    parameters = sum(models.parameter_count(n) for n in models.build(dataclasses.replace(config, num_classes=10)))
+    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(3 * 4 * parameters, rel=0.05)  # weights and Adam's two averages
