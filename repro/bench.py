@@ -49,7 +49,7 @@ class Line:
         if not self.target:
             return None
         sign, bound = self.target.split()
-        return self.ratio >= float(bound) if sign == ">=" else self.ours < float(bound)
+        return bool(self.ratio >= float(bound) if sign == ">=" else self.ours < float(bound))
 
 
 def benchmark(name: str) -> ModuleType:

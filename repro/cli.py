@@ -276,8 +276,8 @@ def bench(
     for line in benches.measure(only.split(",") if only else list(benches.DEFAULT), repeats, peer or []):
         logging.getLogger(__name__).info("%s: %.3g %s", line.what, line.ours, line.unit)
         lines.append(line)
-    benches.write(lines, runs.PROJECT / json_to)
     _print_frame(benches.table(lines), f"Medians of {repeats} turns, on a shared machine if this is one: trust the ratios")
+    benches.write(lines, runs.PROJECT / json_to)
     _say(f"Every number: {_relative(runs.PROJECT / json_to, runs.PROJECT)}.")
 
 

@@ -127,7 +127,7 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     PyTorch's fused kernels want d = e: zeros that change no product make it so.
     """
     width = max(query.shape[-1], value.shape[-1])
-    q, k, v = (F.pad(t, (0, width - t.shape[-1])).unsqueeze(1) for t in (query, key, value))  # one head
+    q, k, v = (t.unsqueeze(1) if t.shape[-1] == width else F.pad(t, (0, width - t.shape[-1])).unsqueeze(1) for t in (query, key, value))
     return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)[..., : value.shape[-1]]
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ def test_lines_say_whether_a_target_is_reached(tmp_path):
     lines = [
         Line("a", "images/s", 300.0, "plain", 100.0, 3.0, ">= 3"),
         Line("b", "images/s", 299.0, "plain", 100.0, 2.99, ">= 3"),
-        Line("c", "s", 0.6, target="< 0.7"), Line("d", "s", 0.7, target="< 0.7"), Line("e", "s", 0.7, "peer", 1.4, 2.0),
+        Line("c", "s", np.float64(0.6), target="< 0.7"), Line("d", "s", 0.7, target="< 0.7"), Line("e", "s", 0.7, "peer", 1.4, 2.0),
     ]
     assert [line.met for line in lines] == [True, False, True, False, None]
     assert bench.table(lines)["reached"].tolist() == ["met", "MISSED", "met", "MISSED", ""]

@@ -98,11 +98,11 @@ FAULTS = [  # a fault, the row it is planted in, and where the check first has t
     (spectral_norm_dropped_from_g, "none", "history.loss_d", 1),
     (learning_rates_swapped, "none", "history.loss_g", 1),
     (average_decay_changed, "weight_average", "history.average_lag", 2),
-    (softmax_over_queries, "attention_16", "history.gamma_d.16x16", 2),
+    (softmax_over_queries, "attention_16", "history.gamma_d.16x16", 1),
     (softmax_over_queries, "attention_8", "history.gamma_g.8x8", 1),
     (labels_shuffled, "none", "history.loss_d", 1),
     (batch_norm_evaluated_with_the_batch, "none", "scores.fid", 2),
-    (batch_norm_momentum_changed, "none", "scores.diversity", 4),
+    (batch_norm_momentum_changed, "none", "scores.diversity", 2),
     (no_power_iteration, "none", "history.loss_d", 1),
     (other_samples, "none", "scores.consistency", 2),
 ]
