@@ -17,6 +17,7 @@ import pandas as pd
 
 from . import runs
 from .config import ReproError, choose
+from .report import to_markdown
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +98,15 @@ def table(lines: list[Line]) -> pd.DataFrame:
     )
 
 
-def write(lines: list[Line], path: Path) -> None:
-    """All lines with what made them, as JSON."""
+def write(lines: list[Line], repeats: int, path: Path) -> None:
+    """All lines with what made them, as JSON, and beside it the table as Markdown."""
     import torch
 
     machine = {"processor": runs.processor(), "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__, "code": runs.code_revision()}
     machine["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    machine["repeats"] = repeats
     content = machine | {"lines": [asdict(line) | {"met": line.met} for line in lines]}
     runs.write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    made = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}, PyTorch {machine['torch']}"
+    text = f"# Speed\n\nWritten by `repro bench`: medians of {repeats} turns on {made}. Of a shared machine only the ratios mean something.\n\n"
+    runs.write_atomically(path.with_suffix(".md"), (text + to_markdown(table(lines)) + "\n").encode())

@@ -267,7 +267,7 @@ def bench(
     only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke (20 minutes).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns that each side takes; medians are shown.")] = 5,
     peer: Annotated[Optional[list[str]], typer.Option(help="A file or checkout to train against, as benchmarks/plain_loop.py; may be given again.")] = None,
-    json_to: Annotated[Path, typer.Option("--json", help="Where every number goes.")] = Path("outputs/bench.json"),
+    json_to: Annotated[Path, typer.Option("--json", help="Where every number goes; the table goes beside it.")] = Path("outputs/bench.json"),
 ) -> None:
     """Measure the speed of this machine's training, scoring and reports against what a user could pick instead."""
     from . import bench as benches
@@ -277,7 +277,7 @@ def bench(
         logging.getLogger(__name__).info("%s: %.3g %s", line.what, line.ours, line.unit)
         lines.append(line)
     _print_frame(benches.table(lines), f"Medians of {repeats} turns, on a shared machine if this is one: trust the ratios")
-    benches.write(lines, runs.PROJECT / json_to)
+    benches.write(lines, repeats, runs.PROJECT / json_to)
     _say(f"Every number: {_relative(runs.PROJECT / json_to, runs.PROJECT)}.")
 
 

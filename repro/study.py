@@ -70,12 +70,28 @@ def run_name(row: paper.Row, preset: Preset) -> str:
     raise AssertionError("a row always equals itself")
 
 
+def gpus() -> int:
+    """How many GPUs this process may use."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def gpu_of(place: int) -> dict[str, str]:
+    """The environment in which the run at this place among those at once sees one GPU, taken in turns: several small runs share one."""
+    count = gpus()
+    if count < 2:
+        return {}
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return {"CUDA_VISIBLE_DEVICES": allowed[place % count] if len(allowed) >= count else str(place % count)}
+
+
 class Study:
     """The runs of a preset under one folder.
 
     Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing or
     "none" to show what is there; out, the folder of studies (relative to the project); data, where the images are (None:
-    the preset's own place); jobs, how many runs at once (None: as many as cores allow); max_minutes, when training stops.
+    the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as cores allow); max_minutes, when training stops.
     """
 
     def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs",
@@ -88,8 +104,13 @@ class Study:
         self.out = runs.PROJECT / out
         self.data = data or None
         self.max_minutes = max_minutes
-        self.jobs = jobs or max(1, (os.cpu_count() or 1) // self.preset.threads)
+        self._jobs = jobs
         self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
+
+    @property
+    def jobs(self) -> int:
+        """Runs at once."""
+        return self._jobs or gpus() or max(1, (os.cpu_count() or 1) // self.preset.threads)
 
     @classmethod
     def from_parameters(cls, names: dict) -> Study:
@@ -189,7 +210,7 @@ class Study:
 
 
 class LocalExecutor:
-    """Trains runs in processes of this machine, each with the preset's number of threads, as many at once as `study.jobs`.
+    """Trains runs in processes of this machine, each with the preset's number of threads, as many at once as `study.jobs`, on all GPUs in turns.
 
     Two single-thread processes on two cores do more steps a second than one process with two threads.
     """
@@ -210,7 +231,7 @@ class LocalExecutor:
         """
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        waiting, running, ended, codes = list(tasks), {}, [], {}
+        waiting, running, places, ended, codes = list(tasks), {}, {}, [], {}
         total, start = sum(t.steps for t in tasks), time.monotonic()
         first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
         threads = {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -228,13 +249,16 @@ class LocalExecutor:
                     left = self.study.max_minutes - (time.monotonic() - start) / 60
                     while left > 0 and waiting and len(running) < self.study.jobs:
                         task = waiting.pop(0)
+                        place = min(set(range(self.study.jobs)) - set(places.values()))
                         folder = self.study.run(task.row, task.seed).folder
                         folder.mkdir(parents=True, exist_ok=True)
                         with (folder / "train.log").open("ab") as f:
-                            running[subprocess.Popen(self.command(task, left), stdout=f, stderr=f, env=environment)] = task
+                            process = subprocess.Popen(self.command(task, left), stdout=f, stderr=f, env=environment | gpu_of(place))
+                        running[process], places[process] = task, place
                     time.sleep(0.5)
                     for process in [p for p in running if p.poll() is not None]:
                         task = running.pop(process)
+                        del places[process]
                         ended.append(task)
                         outcome = self._outcome(task) if process.returncode == 0 else f"stopped with exit code {process.returncode}"
                         progress.console.print(f"  {task.row} seed {task.seed}: {outcome}", highlight=False)

@@ -70,9 +70,10 @@ def test_lines_say_whether_a_target_is_reached(tmp_path):
     ]
     assert [line.met for line in lines] == [True, False, True, False, None]
     assert bench.table(lines)["reached"].tolist() == ["met", "MISSED", "met", "MISSED", ""]
-    bench.write(lines, tmp_path / "bench.json")
+    bench.write(lines, 5, tmp_path / "bench.json")
     written = json.loads((tmp_path / "bench.json").read_text())
     assert [line["met"] for line in written["lines"]] == [True, False, True, False, None] and written["cores"] >= 1
+    assert "| a " in (tmp_path / "bench.md").read_text() and "medians of 5 turns" in (tmp_path / "bench.md").read_text()
 
 
 def test_bench_measures_peers_and_refuses_what_is_none(tmp_path, capsys):

@@ -142,6 +142,43 @@ def test_ctrl_c_and_a_schedulers_notice_leave_a_resumable_study(tmp_path, sent):
     assert all((folder / r["row"] / "seed0" / "checkpoint.pt").exists() for r in stopped)
 
 
+def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
+    """Each place keeps its GPU; a place that is free again is taken again. The GPUs are made up, the processes too."""
+    started, alive = [], []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, words, env, **_):
+            started.append((env.get("CUDA_VISIBLE_DEVICES"), len(alive)))
+            alive.append(self)
+            self.looks = 0
+
+        def poll(self):
+            self.looks += 1
+            if self.looks < 2:
+                return None
+            alive.remove(self)
+            return 0
+
+    monkeypatch.setattr(study.subprocess, "Popen", Process)
+    monkeypatch.setattr(study.time, "sleep", lambda _: None)
+    monkeypatch.setattr(study, "gpus", lambda: 2)
+    monkeypatch.setattr(study.LocalExecutor, "_outcome", lambda *_: "made up")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    of = study.Study("rehearsal", out=str(tmp_path))
+    assert of.jobs == 2  # one a GPU unless told otherwise
+    study.LocalExecutor(of).train(of.tasks(["table1"]))
+    assert [gpu for gpu, _ in started] == ["0", "1", "0", "1", "0"] and max(count for _, count in started) == 1
+    started.clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    shared = study.Study("rehearsal", out=str(tmp_path), jobs=4)
+    study.LocalExecutor(shared).train(shared.tasks(["table1"]))
+    assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(count for _, count in started) == 3
+    monkeypatch.setattr(study, "gpus", lambda: 0)
+    assert study.gpu_of(1) == {} and study.Study("rehearsal").jobs == max(1, os.cpu_count())
+
+
 def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):
     options = ["--preset", "rehearsal", "--out", str(tmp_path)]
     assert cli.run(["train", "none", *options, "--max-minutes", "0"]) == runs.INTERRUPTED
