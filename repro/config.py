@@ -38,6 +38,19 @@ def _require(condition: bool, name: str, value, allowed: str) -> None:
         raise ReproError(f"{name} is {value!r}: it must be {allowed}.")
 
 
+def later(default):
+    """A field that came after runs were recorded: it stands in a run's identity only where it is not its default, which must be
+    what the runs before it did. So older runs keep their configuration.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def plain(of) -> dict:
+    """A configuration's dataclass as plain JSON data, without the `later` fields at their defaults."""
+    values = {f.name: getattr(of, f.name) for f in dataclasses.fields(of) if not (f.metadata.get("later") and getattr(of, f.name) == f.default)}
+    return {name: plain(v) if dataclasses.is_dataclass(v) else list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a model is built and trained, apart from scale. The defaults are the authors' released TensorFlow code.
@@ -77,6 +90,7 @@ class Recipe:
     ema_decay: float | None = None  # of G's parameters, used for sampling; None: no average
     ema_start: int = 0  # G updates before averaging starts
     flip: bool = False  # random horizontal flips of the real images
+    sn_d_in_g_step: bool = later(False)  # D's power iteration runs in G's updates too, as PyTorch's spectral norm does
 
     def __post_init__(self):
         for name in ("key_divisor", "value_divisor", "sn_iterations", "d_steps"):
@@ -94,10 +108,22 @@ class Recipe:
         choose("recipe.conditioning", self.conditioning, ("projection", "auxiliary_classifier"))
 
 
+# BigGAN-PyTorch's batch norm has PyTorch's own momentum, and its D iterates at every training forward
+_BIGGAN = dict(sn_eps=1e-8, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, ema_start=2000)
 RECIPES = {
-    "released_code": Recipe(),
-    # where the paper's text says otherwise: values C/8, no pooling, Adam beta2 0.9
-    "paper_text": Recipe(name="paper_text", value_divisor=8, attention_pool=False, beta2=0.9),
+    recipe.name: recipe
+    for recipe in (
+        Recipe(),
+        # where the paper's text says otherwise: values C/8, no pooling, Adam beta2 0.9
+        Recipe(name="paper_text", value_divisor=8, attention_pool=False, beta2=0.9),
+        Recipe(name="biggan_pytorch", ema_decay=0.9999, **_BIGGAN),
+        Recipe(
+            name="studiogan", sn_eps=1e-6, sn_cbn=True, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, bn_eps=1e-4,
+            adam_eps=1e-6, init="orthogonal", flip=True,
+        ),
+        # mmgeneration's "BigGAN schedule", which got FID 12.83 where its StudioGAN-style recipe got 34.78
+        Recipe(name="mmgeneration_biggan", ema_decay=0.999, **_BIGGAN),
+    )
 }
 
 
@@ -185,7 +211,7 @@ class Config:
     @property
     def identity(self) -> dict:
         """What decides the run's numbers, as plain JSON data: everything but names and how many seeds the study takes."""
-        data = json.loads(json.dumps(dataclasses.asdict(self)))
+        data = plain(self)
         del data["recipe"]["name"], data["preset"]["name"], data["preset"]["seeds"]
         return data
 

@@ -41,9 +41,12 @@ class Task:
         return self.config.preset.steps * (0.4 * self.config.recipe.d_steps + 0.6)
 
 
-def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str = "released_code") -> Config:
-    """The configuration of a row at a preset. Raises SizeNotAvailable when the row's feature-map size does not exist there."""
-    base = RECIPES[choose("recipe", recipe, RECIPES)]
+def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str | None = None) -> Config:
+    """The configuration of a row at a preset, from the row's recipe or another.
+
+    Raises SizeNotAvailable when the row's feature-map size does not exist there, ReproError for an unknown recipe.
+    """
+    base = RECIPES[choose("recipe", recipe or row.recipe, RECIPES)]
     return Config(
         recipe=dataclasses.replace(base, **row.changes),
         preset=preset,

@@ -120,10 +120,10 @@ def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
              precision: str) -> Tensor:
     """An update of G on images from z (B, z_dim) and labels (B,). Returns the loss.
 
-    D is in evaluation mode, which keeps its power-iteration vectors (nothing else in it depends on the mode), and gets no
-    gradients of its weights.
+    D gets no gradients of its weights. Unless the recipe says otherwise it is in evaluation mode, which keeps its
+    power-iteration vectors (nothing else in it depends on the mode).
     """
-    d.eval().requires_grad_(False)
+    d.train(config.recipe.sn_d_in_g_step).requires_grad_(False)
     with arithmetic(z.device.type, precision):
         logits, class_logits = d(g(z, labels), labels)
     loss = losses.hinge_g(logits.float())

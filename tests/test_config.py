@@ -1,13 +1,14 @@
 """Properties of configurations: every valid one builds, every invalid one is refused by the name of the field."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro import models
+from repro import models, pages, paper, runs, study, train
 from repro.config import PRESETS, RECIPES, Config, Preset, Recipe, ReproError, choose, difference, feature_map_sizes
 
 recipes = st.builds(
@@ -16,7 +17,7 @@ recipes = st.builds(
     attention_bias=st.booleans(), attention_scale=st.booleans(), sn_generator=st.booleans(), sn_discriminator=st.booleans(),
     sn_cbn=st.booleans(), sn_iterations=st.integers(1, 3), bn_momentum=st.floats(0.001, 1), d_steps=st.integers(1, 5),
     init=st.sampled_from(["xavier_uniform", "orthogonal"]), conditioning=st.sampled_from(["projection", "auxiliary_classifier"]),
-    ema_decay=st.none() | st.floats(0.1, 0.999), flip=st.booleans(),
+    ema_decay=st.none() | st.floats(0.1, 0.999), flip=st.booleans(), sn_d_in_g_step=st.booleans(),
 )
 
 
@@ -90,6 +91,48 @@ def test_each_field_but_names_and_seeds_moves_the_key(part, cls):
         object.__setattr__(inner, field.name, "another value")  # past the validation
         object.__setattr__(other, part, inner)
         assert (other.key == base.key) == (field.name in ("name", "seeds")), field.name
+
+
+def test_every_recipe_is_what_its_column_of_the_ledger_says():
+    """Against the configuration that a run would have, field by field; no field is left out and no recipe without a column."""
+    ledger = paper.ledger()
+    assert list(ledger.columns[2:]) == sorted(RECIPES, key=list(ledger.columns).index) and len(ledger.columns) == 2 + len(RECIPES)
+    unlisted = {f.name for f in dataclasses.fields(Recipe)} - set(ledger["field"])
+    assert unlisted == {"name", "auxiliary_weight_d", "auxiliary_weight_g"}  # AC-GAN's, a row of Table 2 and no codebase's
+    for name in RECIPES:
+        resolved = study.configure(paper.NONE, PRESETS["imagenet"], recipe=name).resolved_recipe()
+        wrong = [f"{item}: {getattr(resolved, field)} is not {cell}" for item, field, cell in zip(ledger["item"], ledger["field"], ledger[name])
+                 if str(getattr(resolved, field)) != cell]
+        assert not wrong, (name, wrong)
+
+
+def test_the_readme_shows_the_ledger():
+    """`repro report --from results/smoke` writes it anew."""
+    assert pages.ledger_table() in (runs.PROJECT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_trains(name, make_config, shapes_data):
+    config = make_config("attention_16")
+    config = dataclasses.replace(config, recipe=RECIPES[name])
+    g, d = models.build(config)
+    optimisers = train.make_optimisers(config, g, d)
+    of_d, of_g = train.draws(config, train.Batches(shapes_data, 8, 0, config.recipe.flip), 0)
+    assert torch.isfinite(train.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0])
+    norm = d.last_stage.conv1.parametrizations.weight[0]
+    before = norm.u.clone()
+    assert torch.isfinite(train.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
+    assert torch.equal(before, norm.u) != config.recipe.sn_d_in_g_step and d.training
+
+
+def test_a_later_field_enters_the_identity_only_where_it_is_not_its_default():
+    """So a run recorded before the field existed is still of the same configuration."""
+    base = Config(Recipe(), PRESETS["smoke"])
+    assert "sn_d_in_g_step" not in base.identity["recipe"] and base.identity["recipe"]["flip"] is False
+    changed = dataclasses.replace(base, recipe=dataclasses.replace(base.recipe, sn_d_in_g_step=True))
+    assert changed.identity["recipe"]["sn_d_in_g_step"] is True and changed.key != base.key
+    assert difference(base.identity, changed.identity) == ["recipe.sn_d_in_g_step was None and is now True"]
+    assert json.loads(json.dumps(changed.identity)) == changed.identity  # plain data
 
 
 def test_the_papers_text_as_a_recipe():

@@ -215,7 +215,7 @@ def test_the_papers_tables():
     assert list(fid.values()) == [22.96, 22.98, 22.14, 18.28, 18.65, 42.13, 22.40, 27.33, 28.82]
     assert list(score.values()) == [42.87, 43.15, 45.94, 51.43, 52.52, 23.17, 44.49, 38.50, 38.96]
     assert [c.name for c in paper.CLAIMS] == [f"C{i}" for i in range(1, 9)]
-    assert len(rows()) == 16  # and the regression check's
+    assert len(rows()) == 21  # and the regression check's, and the recipes'
     for claim in paper.CLAIMS:
         for c in (*claim.comparisons, *(c for cs in claim.analogue.values() for c in cs)):
             assert set(c.better + c.worse) <= rows().keys()
