@@ -104,6 +104,7 @@ def on_cpu(width: int, repeats: int, peers: list[str]):
             turn = {side: one.submit(images_per_second, side, width).result() for side in others}
             os.environ |= ALLOCATION  # our processes start now, as a study starts them; the others' one has started
             turn["ours"] = sum(f.result() for f in [many.submit(images_per_second, "ours", width) for _ in range(cores)])
+            turn["one"] = many.submit(images_per_second, "ours", width).result()
             limits.append(sum(f.result() for f in [many.submit(convolution_limit) for _ in range(cores)]))
             turns.append(turn)
     del turns[0], limits[0]  # warm-up
@@ -112,6 +113,8 @@ def on_cpu(width: int, repeats: int, peers: list[str]):
         name, target = ("plain loop", f">= {TARGETS[width]:g}") if side == plain else (side, "")
         ratio = statistics.median(turn["ours"] / turn[side] for turn in turns)
         yield Line(f"training, width {width}", "images/s", medians["ours"], name, medians[side], ratio, target)
+    scaling = statistics.median(turn["ours"] / turn["one"] for turn in turns)
+    yield Line(f"training, width {width}, all cores", "images/s", medians["ours"], "one core", medians["one"], scaling, f">= {0.85 * cores:g}")
     work, limit = gflop_an_image(plain, width), statistics.median(limits)
     achieved = medians["ours"] * work
     yield Line(f"arithmetic, width {width}", "GFLOP/s", achieved, "convolution limit", limit, achieved / limit, f">= {SHARE:g}")
