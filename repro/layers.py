@@ -75,7 +75,7 @@ class SelfAttention(nn.Module):
     1/sqrt(d) scale; each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the identity.
     """
 
-    FUSED_FROM = 64 * 64  # positions; on a CPU the plain products are faster below (benchmarks/attention.py)
+    FUSED_FROM = 64 * 64  # positions: on a CPU the plain products are faster, but from here on their memory counts (benchmarks/attention.py)
 
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
         super().__init__()
