@@ -27,7 +27,7 @@ SECTIONS = {  # file in benchmarks/ -> what it measures
     "attention": "memory and time of attention at 64x64",
     "scoring": "scores against clean-fid's own",
     "studies": "the command, and notebooks over finished runs",
-    "smoke": "the whole smoke study with one run at a time and with all cores (20 minutes)",
+    "smoke": "the whole smoke study with one run at a time and with all cores (long)",
 }
 DEFAULT = ("training", "attention", "scoring", "studies")
 Peer = Callable[[int], Callable]  # base width -> step(images uint8 (B, 3, 32, 32), labels (B,))

@@ -264,7 +264,7 @@ def accept(
 
 @app.command()
 def bench(
-    only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke (20 minutes).")] = None,
+    only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke (long).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns that each side takes; medians are shown.")] = 5,
     peer: Annotated[Optional[list[str]], typer.Option(help="A file or checkout to train against, as benchmarks/plain_loop.py; may be given again.")] = None,
     json_to: Annotated[Path, typer.Option("--json", help="Where every number goes; the table goes beside it.")] = Path("outputs/bench.json"),
