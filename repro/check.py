@@ -42,7 +42,7 @@ Values = dict[tuple[str, int], object]  # by quantity, such as "history.loss_d",
 
 
 def values(record: dict) -> Values:
-    """Everything a run recorded but its times and its machine."""
+    """Everything a run recorded but its times, its machine and its attention (taken from the samples whose scores are here)."""
 
     def flat(prefix: str, of: dict) -> Iterable[tuple[str, object]]:
         for name, value in of.items():

@@ -45,7 +45,7 @@ def common(
 @app.command()
 def reproduce(
     preset: PresetOption = "smoke",
-    tables: Annotated[Optional[str], typer.Option(help="Tables, joined by commas; default: all.")] = None,
+    tables: Annotated[Optional[str], typer.Option(help="Tables, joined by commas: table1, table2, figure3 (the default is these), recipes.")] = None,
     seeds: Annotated[Optional[int], typer.Option(help="Training seeds a row; default: the preset's.")] = None,
     jobs: JobsOption = None,
     data: DataOption = None,
@@ -68,9 +68,9 @@ def reproduce(
     pages.write_notebooks(study, names, study.folder)
 
     for name in names:
-        shown = reports.present(study, paper.TABLES[name])
+        shown = reports.present(study, paper.WITH_NOTEBOOK[name])
         short = [c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")]  # the rest is in the notebook
-        _print_frame(shown[short], paper.TABLES[name].title)
+        _print_frame(shown[short], paper.WITH_NOTEBOOK[name].title)
     _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
     _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)
     _say(f"Notebooks, tables and figures: {_relative(study.folder, runs.PROJECT)}. {time.monotonic() - start:.0f} s in all.")
@@ -182,6 +182,25 @@ def validate(
     validation.stored(study, extractor)
     path = execute_notebook("metrics", study, study.folder)
     _say(f"What the scores can say: {_relative(path, runs.PROJECT)}.")
+
+
+@app.command()
+def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as outputs/smoke/runs/attention_16/seed0.")]) -> None:
+    """Measure what a trained run's attention maps attend to, and draw them into RUN/attention.png."""
+    import pandas as pd
+
+    from . import attention as maps, checkpoint, models
+
+    config, g, d, precision = checkpoint.trained(folder)
+    if not maps.blocks(g):
+        raise ReproError(f"The networks of {folder} have no attention: name a run of a row such as attention_16.")
+    measured, picture = maps.look(g, d, config, precision)
+    run = runs.Run(folder)
+    runs.write_atomically(run.attention_path, picture)
+    gamma = {f"{name} {stage}": v for name, network in (("G", g), ("D", d)) for stage, v in models.gammas(network).items()}
+    frame = pd.DataFrame({"gamma": gamma} | measured).map("{:.3f}".format)
+    _print_frame(frame.rename_axis("").reset_index(), "What is attended to: distances in sides of the image, colours in grey levels")
+    _say(f"The picture: {run.attention_path}")
 
 
 @app.command()
@@ -318,7 +337,7 @@ def _table_names(tables: str | None) -> list[str]:
 
     if tables is None:
         return list(paper.TABLES)
-    return [choose("table", name.strip(), paper.TABLES) for name in tables.split(",")]
+    return [choose("table", name.strip(), paper.WITH_NOTEBOOK) for name in tables.split(",")]
 
 
 def _print_frame(frame, title: str) -> None:

@@ -65,6 +65,8 @@ class Recipe:
     attention_pool: bool = True  # 2x2 max-pooling of keys and values
     attention_bias: bool = False
     attention_scale: bool = False  # multiply the logits by 1/sqrt(key channels)
+    attention_output: bool = later(True)  # the 1x1 convolution after the attended values; without it they have C channels
+    attention_sn: bool = later(True)  # spectral norm in the block, where its network has it
     # spectral norm
     sn_generator: bool = True
     sn_discriminator: bool = True
@@ -90,22 +92,30 @@ class Recipe:
     ema_decay: float | None = None  # of G's parameters, used for sampling; None: no average
     ema_start: int = 0  # G updates before averaging starts
     flip: bool = False  # random horizontal flips of the real images
+    network: str = later("resnet")  # or "dcgan": the second codebase's pair, with attention in places of its own (repro/dcgan.py)
+    gp_weight: float = later(10.0)  # weight of the gradient penalty, used with loss "wgan_gp" only
+    gp_own_step: bool = later(False)  # the penalty in an optimiser step of its own, not in the loss of the D update
+    bn_momentum_fixed: bool = later(False)  # a preset's bn_momentum does not replace this recipe's
     sn_d_in_g_step: bool = later(False)  # D's power iteration runs in G's updates too, as PyTorch's spectral norm does
 
     def __post_init__(self):
         for name in ("key_divisor", "value_divisor", "sn_iterations", "d_steps"):
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, f"recipe.{name}", value, "a whole number of at least 1")
-        for name in ("sn_eps", "bn_eps", "adam_eps", "lr_g", "lr_d"):
+        for name in ("sn_eps", "bn_eps", "adam_eps", "lr_g", "lr_d", "gp_weight"):
             _require(getattr(self, name) > 0, f"recipe.{name}", getattr(self, name), "positive")
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"recipe.{name}", getattr(self, name), "in [0, 1)")
         for name in ("bn_momentum", "last_bn_momentum"):
             _require(0 < getattr(self, name) <= 1, f"recipe.{name}", getattr(self, name), "in (0, 1]")
         _require(self.ema_decay is None or 0 < self.ema_decay < 1, "recipe.ema_decay", self.ema_decay, "None or in (0, 1)")
-        choose("recipe.init", self.init, ("xavier_uniform", "orthogonal"))
-        choose("recipe.loss", self.loss, ("hinge",))
-        choose("recipe.conditioning", self.conditioning, ("projection", "auxiliary_classifier"))
+        choose("recipe.init", self.init, ("xavier_uniform", "orthogonal", "framework_default"))
+        choose("recipe.loss", self.loss, ("hinge", "wgan_gp"))
+        choose("recipe.conditioning", self.conditioning, ("projection", "auxiliary_classifier", "unconditional"))
+        choose("recipe.network", self.network, ("resnet", "dcgan"))
+        unconditional = self.conditioning == "unconditional"
+        _require(unconditional == (self.network == "dcgan"), "recipe.conditioning", self.conditioning, "unconditional with network dcgan, and only there")
+        _require(self.attention_output or self.value_divisor == 1, "recipe.value_divisor", self.value_divisor, "1 without attention_output")
 
 
 # BigGAN-PyTorch's batch norm has PyTorch's own momentum, and its D iterates at every training forward
@@ -123,6 +133,12 @@ RECIPES = {
         ),
         # mmgeneration's "BigGAN schedule", which got FID 12.83 where its StudioGAN-style recipe got 34.78
         Recipe(name="mmgeneration_biggan", ema_decay=0.999, **_BIGGAN),
+        # the second codebase (heykeetae/Self-Attention-GAN) as its defaults have it: WGAN-GP, the penalty in a step of its own
+        Recipe(
+            name="heykeetae", network="dcgan", conditioning="unconditional", loss="wgan_gp", gp_own_step=True, value_divisor=1,
+            attention_pool=False, attention_bias=True, attention_output=False, attention_sn=False, sn_d_in_g_step=True,
+            bn_momentum=0.1, last_bn_momentum=0.1, beta2=0.9, init="framework_default",
+        ),
     )
 }
 
@@ -149,6 +165,7 @@ class Preset:
     threads: int = 1  # per run, so that numbers do not depend on how many cores a machine has
     learning_rate_scale: float = 1.0  # multiplies both of the recipe's learning rates: short budgets need larger steps
     bn_momentum: float | None = None  # replaces both of the recipe's: a decay of 0.999 never settles in a short run
+    average_scale: float = later(1.0)  # multiplies the recipe's average of weights: its length, 1 / (1 - decay) updates, and its start
 
     def __post_init__(self):
         possible = (32, 64, 128)
@@ -157,7 +174,8 @@ class Preset:
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, f"preset.{name}", value, "a whole number of at least 1")
         _require(self.channels % 8 == 0, "preset.channels", self.channels, "a multiple of 8 (keys have C/8 channels)")
-        _require(self.learning_rate_scale > 0, "preset.learning_rate_scale", self.learning_rate_scale, "positive")
+        for name in ("learning_rate_scale", "average_scale"):
+            _require(getattr(self, name) > 0, f"preset.{name}", getattr(self, name), "positive")
         choose("preset.precision", self.precision, ("bf16", "fp32"))
 
 
@@ -197,6 +215,8 @@ class Config:
                         f" choose from {', '.join(map(str, sizes))}."
                     )
         both = set(self.attention_at) & set(self.residual_at)
+        if self.recipe.network == "dcgan":
+            _require(not self.attention_at + self.residual_at, "attention_at", self.attention_at, "empty with network dcgan, whose blocks have places of their own")
         _require(not both, "residual_at", self.residual_at, "apart from attention_at: one block a feature-map size")
         _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
 
@@ -209,11 +229,29 @@ class Config:
         return self.recipe.lr_d * self.preset.learning_rate_scale
 
     @property
+    def ema_decay(self) -> float | None:
+        """Of G's weights, None for no average."""
+        return self.recipe.ema_decay and self.recipe.ema_decay ** (1 / self.preset.average_scale)
+
+    @property
+    def ema_start(self) -> int:
+        """G updates before averaging starts."""
+        return round(self.recipe.ema_start * self.preset.average_scale)
+
+    @property
     def identity(self) -> dict:
         """What decides the run's numbers, as plain JSON data: everything but names and how many seeds the study takes."""
         data = plain(self)
         del data["recipe"]["name"], data["preset"]["name"], data["preset"]["seeds"]
+        if self.recipe.ema_decay is None:
+            data["preset"].pop("average_scale", None)
         return data
+
+    @classmethod
+    def of(cls, identity: dict) -> Config:
+        """The configuration of an `identity`, without the names that it does not hold."""
+        parts = {"recipe": Recipe(**identity["recipe"] | {"name": ""}), "preset": Preset(**identity["preset"] | {"name": ""})}
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in identity.items()} | parts)
 
     @property
     def key(self) -> str:
@@ -221,7 +259,7 @@ class Config:
 
     def resolved_recipe(self) -> Recipe:
         """The recipe with the preset's batch-norm momentum put in, as the networks are built."""
-        if self.preset.bn_momentum is None:
+        if self.preset.bn_momentum is None or self.recipe.bn_momentum_fixed:
             return self.recipe
         return dataclasses.replace(self.recipe, bn_momentum=self.preset.bn_momentum, last_bn_momentum=self.preset.bn_momentum)
 
@@ -251,10 +289,18 @@ PRESETS = {
         Preset(
             name="smoke", dataset="symmetric_shapes", resolution=32, channels=16, batch_size=16, steps=750, score_every=250,
             samples=500, references=2000, extractor="efficientnet_lite0", log_every=25, learning_rate_scale=4.0, bn_momentum=0.1,
+            average_scale=0.01,
         ),
         Preset(
             name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=750,
             samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=2.0, bn_momentum=0.1,
+            average_scale=0.01,
+        ),
+        # a third of that budget, for the many rows of the recipes table
+        Preset(
+            name="cifar10-recipes", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=1000, score_every=500,
+            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, seeds=2, learning_rate_scale=2.0,
+            bn_momentum=0.1, average_scale=0.01,
         ),
         # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)
         Preset(
@@ -264,6 +310,14 @@ PRESETS = {
         Preset(
             name="tiny-imagenet", dataset="tiny-imagenet", resolution=64, channels=64, batch_size=256, steps=100_000,
             score_every=5_000, samples=50_000, references=50_000, extractor="inception", log_every=100, seeds=3,
+        ),
+        # the second codebase's: unlabelled, so for the row recipe_heykeetae alone
+        *(
+            Preset(
+                name=dataset, dataset=dataset, resolution=64, channels=64, batch_size=64, steps=1_000_000, score_every=50_000,
+                samples=50_000, references=50_000, extractor="inception", log_every=100,
+            )
+            for dataset in ("celeba", "lsun-church")
         ),
         # the paper's: 128 px, one million steps, global batch 4 x 64
         Preset(

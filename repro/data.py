@@ -32,6 +32,8 @@ HUB = {  # data set name in a preset -> its name on the Hugging Face hub
     "cifar10": "uoft-cs/cifar10",
     "tiny-imagenet": "zh-plus/tiny-imagenet",
     "imagenet": "ILSVRC/imagenet-1k",
+    "celeba": "flwrlabs/celeba",
+    "lsun-church": "tglcourse/lsun_church_train",
 }
 DATASETS = ("symmetric_shapes", *HUB)
 SHAPES_COUNT = 10_000  # training images of symmetric_shapes
@@ -88,7 +90,8 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
 
     Args: path, a folder of Parquet files or of class folders, one Parquet file, or a hub name; None: the embedded set or
     the data set's place on the hub.
-    Raises ReproError when there is nothing to read, a file is not an image (named), or there is only one class.
+    Images without class folders or labels are of one class, "all": enough for an unconditional recipe.
+    Raises ReproError when there is nothing to read or a file is not an image (named).
     """
     name = choose("data set", preset.dataset, DATASETS)
     if path is not None:
@@ -110,9 +113,9 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     if path is None:
         from .shapes import CLASS_NAMES, symmetric_shapes
 
-        _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, preset.resolution), strict=True), CLASS_NAMES, name)
+        _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, preset.resolution), strict=True), CLASS_NAMES)
     else:
-        _write_cache(folder, *_prepare(path, preset.resolution), path)
+        _write_cache(folder, *_prepare(path, preset.resolution))
     return _read_cache(name, folder)
 
 
@@ -209,7 +212,7 @@ def _open_source(source: str | Path):
             raise ReproError(f"The folder {root} has Parquet files but none named train*.parquet: name the training split so.")
         return datasets.load_dataset("parquet", data_files={"train": files}, split="train", streaming=True)
     root = root / "train" if (root / "train").is_dir() else root
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")) or [root]
     for file in (p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")):
         if file.suffix.lower() not in IMAGE_SUFFIXES:
             raise ReproError(f"{file} is not an image file: remove it from the class folders.")
@@ -228,12 +231,12 @@ def _prepare(source: str | Path, resolution: int) -> tuple[Iterator[tuple[np.nda
     features = opened.features or {}
     images_in = [n for n, f in features.items() if isinstance(f, datasets.Image)]
     labels_in = [n for n, f in features.items() if isinstance(f, datasets.ClassLabel)] or [n for n in features if n == "label"]
-    if not images_in or not labels_in:
-        raise ReproError(f"{source} has no image column and label column: its columns are {', '.join(features) or 'unknown'}.")
-    image, label = images_in[0], labels_in[0]
+    if not images_in:
+        raise ReproError(f"{source} has no image column: its columns are {', '.join(features) or 'unknown'}.")
+    image, label = images_in[0], labels_in[0] if labels_in else None
     opened = opened.cast_column(image, datasets.Image(decode=False))
-    decoded = ((_decode(row[image], f"image {i} of {source}", resolution), row[label]) for i, row in enumerate(opened))
-    return decoded, getattr(features[label], "names", None)
+    decoded = ((_decode(row[image], f"image {i} of {source}", resolution), row[label] if label else 0) for i, row in enumerate(opened))
+    return decoded, getattr(features[label], "names", None) if label else ("all",)
 
 
 def _decode(cell: dict, where: str, resolution: int | None) -> np.ndarray:
@@ -256,7 +259,7 @@ def _decode(cell: dict, where: str, resolution: int | None) -> np.ndarray:
     return np.asarray(image)
 
 
-def _write_cache(folder: Path, rows: Iterable[tuple[np.ndarray, int]], class_names: Iterable[str] | None, source) -> None:
+def _write_cache(folder: Path, rows: Iterable[tuple[np.ndarray, int]], class_names: Iterable[str] | None) -> None:
     """Write images one after the other (memory does not grow with their number), labels, and what is known of them."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
@@ -270,8 +273,6 @@ def _write_cache(folder: Path, rows: Iterable[tuple[np.ndarray, int]], class_nam
         labels = np.asarray(labels, dtype=np.int64)
         fingerprint.update(labels)
         names = list(class_names or (str(k) for k in range(int(labels.max(initial=0)) + 1)))
-        if len(np.unique(labels)) < 2:
-            raise ReproError(f"{source} holds one class only ({names[0]}): class-conditional training needs at least two.")
         np.save(part / "labels.npy", labels)
         meta = {"class_names": names, "fingerprint": fingerprint.hexdigest(), "shape": [len(labels), *image.shape]}
         (part / "meta.json").write_text(json.dumps(meta))
@@ -296,5 +297,13 @@ def _read_cache(name: str, folder: Path) -> ImageData:
 
 
 def with_data(config: Config, data: ImageData) -> Config:
-    """The configuration with the number of classes and the fingerprint of these data."""
+    """The configuration with the number of classes and the fingerprint of these data.
+
+    Raises ReproError when it is class-conditional and the data have one class.
+    """
+    if len(np.unique(data.labels)) < 2 and config.recipe.conditioning != "unconditional":
+        raise ReproError(
+            f"{data.name} holds one class only ({data.class_names[data.labels[0]]}): class-conditional training needs at least two;"
+            " the row recipe_heykeetae needs none."
+        )
     return dataclasses.replace(config, num_classes=data.num_classes, data_fingerprint=data.fingerprint)

@@ -36,6 +36,11 @@ def latents(z_dim: int, seed: int, first: int, count: int) -> Tensor:
     return torch.stack([normal((z_dim,), "sample", seed, i) for i in range(first, first + count)])
 
 
+def to_uint8(x: Tensor) -> np.ndarray:
+    """Images (B, 3, R, R) in -1 .. 1 as uint8 (B, R, R, 3)."""
+    return ((x.float() + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
 @torch.no_grad()
 def sample(generator: torch.nn.Module, config: Config, count: int, precision: str, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (count, R, R, 3) and labels (count,) of G in evaluation mode (moving averages of batch norm).
@@ -50,22 +55,51 @@ def sample(generator: torch.nn.Module, config: Config, count: int, precision: st
         for first in range(0, count, BATCH):
             y = labels[first : first + BATCH]
             z = latents(config.preset.z_dim, config.preset.sampling_seed, first, len(y))
-            x = generator(z.to(device), y.to(device)).float()
-            images.append(((x + 1) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu())
+            images.append(to_uint8(generator(z.to(device), y.to(device))))
     generator.train(was_training)
-    return torch.cat(images).numpy(), labels.numpy()
+    return np.concatenate(images), labels.numpy()
 
 
-def sheet_png(images: np.ndarray, labels: np.ndarray, columns: int = 10, rows: int = 8) -> bytes:
-    """A PNG of images uint8 (N, R, R, 3): a column for each of the first classes, the first images of each from the top."""
-    from PIL import Image
+@torch.no_grad()
+def interpolations(generator: torch.nn.Module, config: Config, precision: str, device: str = "cpu", rows: int = 4, columns: int = 9) -> np.ndarray:
+    """Images uint8 (2 * rows, columns, R, R, 3) of G in evaluation mode: `rows` lines from one latent to another of a class, along the
+    great circle between them, then as many from a class to the next with one latent, mixing the classes' gains and biases.
+    """
+    share = torch.linspace(0, 1, columns)[:, None]
+    z = latents(config.preset.z_dim, config.preset.sampling_seed, 0, 2 * rows)
+    classes = torch.eye(config.num_classes)[torch.arange(2 * rows) % config.num_classes]  # one-hot
+    lines = []
+    for k in range(rows):
+        angle = torch.arccos(torch.cosine_similarity(z[k], z[k + rows], dim=0))
+        between = (torch.sin((1 - share) * angle) * z[k] + torch.sin(share * angle) * z[k + rows]) / torch.sin(angle)
+        lines.append((between, classes[k].expand(columns, -1)))
+    lines += [(z[k].expand(columns, -1), torch.lerp(classes[k], classes[(k + 1) % len(classes)], share)) for k in range(rows)]
+    was_training = generator.training
+    generator.eval()
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"), parametrize.cached():
+        images = np.stack([to_uint8(generator(x.to(device), y.to(device))) for x, y in lines])
+    generator.train(was_training)
+    return images
 
-    blank = np.full((rows, *images.shape[1:]), 255, np.uint8)
-    chosen = [np.concatenate([images[np.flatnonzero(labels == k)[:rows]], blank])[:rows] for k in np.unique(labels)[:columns]]
-    sheet = np.concatenate([np.concatenate(list(column), axis=0) for column in chosen], axis=1)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "png", optimize=True)
-    return buffer.getvalue()
+
+def nearest_training_images(scorer: Scorer, data: ImageData, images: np.ndarray, count: int = 5) -> tuple[np.ndarray, dict[str, float]]:
+    """The training images whose features are nearest to each sample's, and how near: a check for memorised images.
+
+    Searched are the first KEPT of the reference images. images: uint8 (N, R, R, 3). Returns uint8 (N, count, R, R, 3), and the
+    medians over samples, and over training images that are not searched where there are as many, of the distance to the nearest.
+    """
+    chosen = scorer.chosen[:KEPT]
+    training = extract_reference(scorer.extractor, data, chosen, len(chosen)).kept[""]
+
+    def distances(of: np.ndarray) -> Tensor:
+        return torch.cdist(torch.from_numpy(extract(scorer.extractor, of, len(of)).kept[""]), torch.from_numpy(training))
+
+    near = distances(images).topk(count, largest=False)
+    medians = {"samples": near.values[:, 0].median().item()}
+    others = np.setdiff1d(np.arange(len(data.images)), chosen)[: len(images)]
+    if len(others) == len(images):
+        medians["real"] = distances(data.images[others]).min(1).values.median().item()
+    return data.images[chosen[near.indices.numpy()]], medians
 
 
 @dataclass
@@ -162,13 +196,14 @@ class Scorer:
     def __init__(self, config: Config, data: ImageData, device: str = "cpu"):
         preset = config.preset
         self.extractor = load_extractor(preset.extractor).to(device)
-        self.symmetric = data.name == "symmetric_shapes"
+        self.by_label = config.recipe.conditioning != "unconditional"  # else the labels of samples mean nothing
+        self.symmetric = self.by_label and data.name == "symmetric_shapes"
         count = min(preset.references, len(data.images))
         order = stream("references", preset.sampling_seed).permutation(len(data.images))
-        chosen = np.sort(order[:count])
+        self.chosen = chosen = np.sort(order[:count])  # the reference images
         self.labels = data.labels[chosen]
         per_class = min(np.bincount(self.labels, minlength=data.num_classes).min(), preset.samples // data.num_classes)
-        self.intra = per_class >= metrics.MINIMUM_PER_CLASS
+        self.intra = self.by_label and per_class >= metrics.MINIMUM_PER_CLASS
         self.keep = max(count, preset.samples) if self.intra else KEPT if self.extractor.extended else 0
         of = (data.fingerprint, hashlib.sha256(chosen.tobytes()).hexdigest())
         diversity = lambda: {"diversity": np.array(metrics.diversity(data.images[chosen], self.labels))}
@@ -220,7 +255,7 @@ class Scorer:
             real = self(images, labels) | {"images": len(images), "held_out": int(held_out)}
             return {"json": np.array(json.dumps([real, self(noise, labels) | {"images": len(images)}]))}
 
-        identity = ("bounds", 4, *of, hashlib.sha256(chosen.tobytes()).hexdigest(), self.extractor.name, self.extractor.resizer, self.keep)
+        identity = ("bounds", 4, *of, hashlib.sha256(chosen.tobytes()).hexdigest(), self.extractor.name, self.extractor.resizer, self.keep, *(() if self.by_label else ("unconditional",)))
         return tuple(json.loads(str(_cached(identity, compute)["json"])))
 
     def _check_diversity(self, name: str) -> None:

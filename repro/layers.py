@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .config import Recipe
+from .config import Recipe, SizeNotAvailable
 
 
 class SpectralNorm(nn.Module):
@@ -61,9 +63,9 @@ class ConditionalBatchNorm(nn.Module):
         self.bias = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x: (B, C, H, W); labels: (B,) int64. Returns (B, C, H, W)."""
-        gain = self.gain(labels)[:, :, None, None].to(x.dtype)  # (B, C, 1, 1)
-        bias = self.bias(labels)[:, :, None, None].to(x.dtype)
+        """x: (B, C, H, W); labels: (B,) int64, or shares (B, classes) of a mixture of classes. Returns (B, C, H, W)."""
+        gain, bias = ((table(labels) if labels.dim() == 1 else labels @ table.weight) for table in (self.gain, self.bias))
+        gain, bias = gain[:, :, None, None].to(x.dtype), bias[:, :, None, None].to(x.dtype)  # (B, C, 1, 1)
         return torch.addcmul(bias, self.norm(x), 1 + gain if self.normalised else gain)
 
 
@@ -72,7 +74,7 @@ class SelfAttention(nn.Module):
 
     Query, key and value are 1x1 convolutions (the paper's f, g and h), and a last 1x1 convolution maps the attended values
     back to C channels. The released code pools keys and values 2x2, has values of C/2 channels, and neither biases nor a
-    1/sqrt(d) scale; each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the identity.
+    1/sqrt(d) scale; the second codebase has values of C channels and no last convolution. Each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the identity.
     """
 
     FUSED_FROM = 64 * 64  # positions: on a CPU the plain products are faster, but from here on their memory counts (benchmarks/attention.py)
@@ -80,6 +82,7 @@ class SelfAttention(nn.Module):
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
         super().__init__()
         self.pool = recipe.attention_pool
+        sn = sn and recipe.attention_sn
         keys, values = channels // recipe.key_divisor, channels // recipe.value_divisor
         self.scale = keys**-0.5 if recipe.attention_scale else 1.0
 
@@ -89,7 +92,7 @@ class SelfAttention(nn.Module):
         self.query = conv1x1(channels, keys)
         self.key = conv1x1(channels, keys)
         self.value = conv1x1(channels, values)
-        self.output = conv1x1(values, channels)
+        self.output = conv1x1(values, channels) if recipe.attention_output else nn.Identity()
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def _keys(self, x: Tensor) -> Tensor:
@@ -166,3 +169,20 @@ class ResidualControl(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, C, H, W)."""
         return x + self.gamma.to(x.dtype) * self.layers(x)
+
+
+def stage_name(size: int) -> str:
+    return f"{size}x{size}"
+
+
+def insertions(network: str, widths: dict[int, int], attention_at: Iterable, residual_at: Iterable, recipe: Recipe, sn: bool):
+    """The attention and residual blocks by stage name, for a network whose stages have these `widths` by feature-map size."""
+    blocks = nn.ModuleDict()
+    for make, sizes in ((SelfAttention, attention_at), (ResidualControl, residual_at)):
+        for size in sizes:
+            if size not in widths:
+                raise SizeNotAvailable(
+                    f"The {network} has no {size}x{size} feature map: choose from {', '.join(map(str, sorted(widths)))}."
+                )
+            blocks[stage_name(size)] = make(widths[size], recipe, sn)
+    return blocks

@@ -1,4 +1,4 @@
-"""One generator and one discriminator, composed by feature-map size (the released code's ResNet pair).
+"""One generator and one discriminator, composed by feature-map size (the released code's ResNet pair), and the start of every network.
 
 At 128 px and base width ch, G's stages are 8x8 .. 128x128 with 16ch .. ch channels and D's are 64x64 .. 4x4 with ch .. 16ch.
 A smaller resolution keeps the last stages of G and the first of D. Blocks are inserted after the stage of their size.
@@ -6,19 +6,18 @@ A smaller resolution keeps the last stages of G and the first of D. Blocks are i
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import Config, Recipe, SizeNotAvailable
-from .layers import ConditionalBatchNorm, ResidualControl, SelfAttention, spectral_norm
+from . import dcgan
+from .config import Config, Recipe
+from .layers import ConditionalBatchNorm, insertions, spectral_norm, stage_name
 from .rng import torch_generator
-
-
-def stage_name(size: int) -> str:
-    return f"{size}x{size}"
 
 
 def conv(c_in: int, c_out: int, kernel: int, recipe: Recipe, sn: bool) -> nn.Module:
@@ -88,19 +87,6 @@ class DownBlock(nn.Module):
             return self.conv2(residual) + x
         # mean-pooling commutes with a 1x1 convolution: the same values at a quarter of the work
         return conv3x3_then_mean_pool(residual, self.conv2) + self.conv_shortcut(F.avg_pool2d(x, 2))
-
-
-def insertions(network: str, widths: dict[int, int], attention_at: Iterable, residual_at: Iterable, recipe: Recipe, sn: bool):
-    """The attention and residual blocks by stage name, for a network whose stages have these `widths` by feature-map size."""
-    blocks = nn.ModuleDict()
-    for make, sizes in ((SelfAttention, attention_at), (ResidualControl, residual_at)):
-        for size in sizes:
-            if size not in widths:
-                raise SizeNotAvailable(
-                    f"The {network} has no {size}x{size} feature map: choose from {', '.join(map(str, sorted(widths)))}."
-                )
-            blocks[stage_name(size)] = make(widths[size], recipe, sn)
-    return blocks
 
 
 class Generator(nn.Module):
@@ -185,9 +171,10 @@ def initialise(network: nn.Module, init: str, *seed) -> nn.Module:
     """Set every weight from its own stream, seeded by `seed` and the weight's name.
 
     So two networks that differ by an inserted block share every other initial weight: rows with one seed are paired.
-    Biases are 0, batch-norm gains 1, gamma 0.
+    Biases are 0 ("framework_default": as small as the weights, PyTorch's way), batch-norm gains 1, gamma 0.
     """
-    fill = {"xavier_uniform": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_}[init]
+    default = functools.partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
+    fill = {"xavier_uniform": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_, "framework_default": default}[init]
     with torch.no_grad():
         for name, module in network.named_modules():
             generator = torch_generator(*seed, name)
@@ -195,10 +182,13 @@ def initialise(network: nn.Module, init: str, *seed) -> nn.Module:
             if isinstance(module, ConditionalBatchNorm) and not module.normalised:
                 module.gain.weight.fill_(1.0)
                 module.bias.weight.fill_(0.0)
-            elif isinstance(module, (nn.Conv2d, nn.Linear)) or (isinstance(module, nn.Embedding) and (normalised or name == "embedding")):
+            elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) or (isinstance(module, nn.Embedding) and (normalised or name == "embedding")):
                 fill(_raw(module), generator=generator)
                 if getattr(module, "bias", None) is not None:
                     module.bias.zero_()
+                    if init == "framework_default":
+                        bound = _raw(module)[0].numel() ** -0.5
+                        module.bias.uniform_(-bound, bound, generator=generator)
             if normalised:
                 (norm,) = module.parametrizations.weight
                 norm.u.copy_(F.normalize(torch.randn(norm.u.shape, generator=generator), dim=0))
@@ -211,13 +201,17 @@ def _raw(module: nn.Module) -> Tensor:
     return module.parametrizations.weight.original if hasattr(module, "parametrizations") else module.weight
 
 
-def build(config: Config) -> tuple[Generator, Discriminator]:
+def build(config: Config) -> tuple[nn.Module, nn.Module]:
     """Both networks of a run, initialised from its seed. The global random state is left as it was."""
     recipe, preset = config.resolved_recipe(), config.preset
     places = dict(attention_at=config.attention_at, residual_at=config.residual_at)
     with torch.random.fork_rng(devices=[]):
-        g = Generator(preset.resolution, preset.channels, config.num_classes, recipe, preset.z_dim, **places)
-        d = Discriminator(preset.resolution, preset.channels, config.num_classes, recipe, **places)
+        if recipe.network == "dcgan":
+            g = dcgan.Generator(preset.resolution, preset.channels, recipe, preset.z_dim)
+            d = dcgan.Discriminator(preset.resolution, preset.channels, recipe)
+        else:
+            g = Generator(preset.resolution, preset.channels, config.num_classes, recipe, preset.z_dim, **places)
+            d = Discriminator(preset.resolution, preset.channels, config.num_classes, recipe, **places)
     initialise(g, recipe.init, config.seed, "G")
     initialise(d, recipe.init, config.seed, "D")
     return g.to(memory_format=torch.channels_last), d.to(memory_format=torch.channels_last)

@@ -117,7 +117,7 @@ def write_index(results: Path) -> None:
     for study in studies(results):
         name = study.preset.name
         page += [f"## `{name}`", _setting(study)]
-        page += [line for table in paper.TABLES.values() for line in _table(study, table, name)] + _verdicts(study, name)
+        page += [line for table in paper.WITH_NOTEBOOK.values() for line in _table(study, table, name)] + _verdicts(study, name)
         block += [f"### Preset `{name}`", _setting(study), *_table(study, paper.TABLE1, f"results/{name}")]
         block += _verdicts(study, f"results/{name}")
     runs.write_atomically(results / "README.md", ("\n\n".join(page) + "\n").encode())
@@ -141,8 +141,8 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     if validation.path_of(study, "efficientnet_lite0").exists():
         execute_notebook("metrics", study, folder)
     for name in names:
-        execute_notebook(paper.TABLES[name].notebook, study, folder)
-        write_table(study, paper.TABLES[name], folder)
+        execute_notebook(paper.WITH_NOTEBOOK[name].notebook, study, folder)
+        write_table(study, paper.WITH_NOTEBOOK[name], folder)
     execute_notebook("report", study, folder)
     write_report(study, folder)
 
@@ -162,9 +162,8 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     for task in tasks:
         source, copy = (s.run(task.row, task.seed) for s in (study, target))
         copy.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("run.json", "samples.png"):
-            if (source.folder / name).exists():
-                shutil.copyfile(source.folder / name, copy.folder / name)
+        for path in source.committed:
+            shutil.copyfile(path, copy.folder / path.name)
     for path in (study.folder / "real.png", *study.folder.glob("metrics-*.json")):
         shutil.copyfile(path, target.folder / path.name)
     if notebooks:

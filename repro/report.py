@@ -70,14 +70,14 @@ def paper_heading(study: Study) -> str:
 
 def data_name(study: Study) -> str:
     """The data the study's runs were trained on; the preset's own where there are none."""
-    found = (record for table in paper.TABLES.values() for record in records(study, table).values())
+    found = (record for table in paper.WITH_NOTEBOOK.values() for record in records(study, table).values())
     record = next(found, None)
     return (record["provenance"]["data"] if record else study.preset.dataset).replace("_", " ")
 
 
 def definition(study: Study) -> str:
     """How our scores are measured, in words: extractor, images, reference."""
-    for table in paper.TABLES.values():
+    for table in paper.WITH_NOTEBOOK.values():
         for record in records(study, table).values():
             d = record["definition"]
             label, short = EXTRACTOR_LABELS[d["extractor"]], SHORT_LABELS[d["extractor"]]
@@ -88,7 +88,7 @@ def definition(study: Study) -> str:
 
 def scale(study: Study) -> str:
     """What other training images and uniform noise score by the same definition, as a perfect and a useless generator would; or ""."""
-    for table in paper.TABLES.values():
+    for table in paper.WITH_NOTEBOOK.values():
         for record in records(study, table).values():
             if record.get("real"):
                 real, noise = record["real"], record["noise"]
@@ -246,7 +246,7 @@ def difference_to(study: Study, reference: Study, tables: Iterable[str]) -> pd.D
     """Final scores here beside those of another folder of the same preset: a line per row, seed and metric of both."""
     lines = []
     for name in tables:
-        here, there = (scores(s, paper.TABLES[name]) for s in (study, reference))
+        here, there = (scores(s, paper.WITH_NOTEBOOK[name]) for s in (study, reference))
         here, there = (t[t["final"]].drop(columns=["step", "best", "final"]) for t in (here, there))
         lines.append(here.merge(there, on=["row", "seed", "metric"], suffixes=("_here", "_committed")).assign(table=name))
     both = pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
@@ -297,7 +297,7 @@ def setup(study: Study) -> pd.DataFrame:
 def cost(study: Study) -> pd.DataFrame:
     """Parameters, speed and time of each run that the tables share."""
     lines = {}
-    for table in paper.TABLES.values():
+    for table in paper.WITH_NOTEBOOK.values():
         for (row, seed), record in records(study, table).items():
             p = record["provenance"]
             lines[record["row"], seed] = {

@@ -2,6 +2,9 @@
 
     <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
                                       samples.png    a sheet of samples, a column a class
+                                      attention.png  what some query points attend to (runs with attention)
+                                      neighbours.png      samples with their nearest training images
+                                      interpolations.png  between latents and between classes
                                       checkpoint.pt  everything training continues from (stays on this machine),
                                       previous.pt    and the one before it
                                       best.pt        the checkpoint of the best scored step
@@ -77,6 +80,8 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
             },
         },
         "scores": {"type": "array", "items": _SCORE},
+        "attention": {"type": "array", "items": {"type": "object", "required": ["step"]}},
+        "neighbours": _OBJECT,
         "final": _SCORE,
         "best": _SCORE,
         "real": _OBJECT,  # scores of training images that are no reference,
@@ -118,6 +123,23 @@ class Run:
     @property
     def samples_path(self) -> Path:
         return self.folder / "samples.png"
+
+    @property
+    def attention_path(self) -> Path:
+        return self.folder / "attention.png"
+
+    @property
+    def neighbours_path(self) -> Path:
+        return self.folder / "neighbours.png"
+
+    @property
+    def interpolations_path(self) -> Path:
+        return self.folder / "interpolations.png"
+
+    @property
+    def committed(self) -> list[Path]:
+        """What of the run is kept under results/: the record and the pictures there are."""
+        return [self.json_path, *sorted(self.folder.glob("*.png"))]
 
     def read(self) -> dict | None:
         """The record, or None when there is none. Raises ReproError for one that cannot be read or is of a newer schema."""

@@ -138,7 +138,7 @@ class Study:
 
     def finished_tables(self) -> list[str]:
         """The tables with a finished run for each of their rows. Raises ReproError when there is none."""
-        names = [name for name in paper.TABLES if self.tasks([name]) and not self.missing([name])]
+        names = [name for name in paper.WITH_NOTEBOOK if self.tasks([name]) and not self.missing([name])]
         if not names:
             raise ReproError(f"No table has all its runs finished in {self.folder}: repro reproduce --preset {self.preset.name} trains them.")
         return names
@@ -197,6 +197,8 @@ class Study:
 
         check_extractor(self.preset.extractor)
         loaded = data.load(self.preset, self.data)  # once, before several processes ask for it; bad data end here
+        for task in missing:
+            data.with_data(task.config, loaded)
         self.write_real(loaded)
         torch.set_num_threads(self.preset.threads)  # as where it is computed for a run
         Scorer(missing[0].config, loaded)  # absurd scores of real images end here
@@ -204,12 +206,12 @@ class Study:
 
     def write_real(self, loaded) -> None:
         """real.png: a sheet of training images like the runs' samples.png. loaded: data.ImageData."""
-        from .evaluate import sheet_png
+        from .sheets import by_class
 
         path = self.folder / "real.png"
         if not path.exists():
             first = slice(0, 5000)  # enough for some of each class, without reading all of a large memory map
-            runs.write_atomically(path, sheet_png(loaded.images[first], loaded.labels[first]))
+            runs.write_atomically(path, by_class(loaded.images[first], loaded.labels[first]))
 
 
 class LocalExecutor:

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import math
-import os
-import pickle
-import shutil
 import signal
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import losses, runs
-from .config import Config, ReproError
+from . import attention, losses, runs, sheets
+from .checkpoint import keep_best, restore, write_checkpoint
+from .config import Config
 from .data import Batches, ImageData
-from .evaluate import Scorer, sample, sheet_png
+from .evaluate import Scorer, interpolations, nearest_training_images, sample
 from .models import build, gammas, parameter_count
 from .rng import normal, stream
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60
+NEIGHBOURS = 10  # samples shown beside their nearest training images: one of each of the first classes
 COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do,
 COLLAPSE_FID = 2.0  # or when FID is past this many times its best at two scored steps in a row (paper, Figure 3: SN on G and D ends at 2.2)
 
@@ -57,9 +54,17 @@ def latents_and_labels(config: Config, *purpose) -> tuple[Tensor, Tensor]:
 
 
 def draws(config: Config, batches: Batches, step: int) -> list[tuple[Tensor, ...]]:
-    """All that step number `step` draws: for each D update real images, their labels, z and its labels; for G's z and its labels."""
+    """All that step number `step` draws: for each D update real images, their labels, z, its labels and, where there is a
+    gradient penalty, the shares (B,) in which it mixes the images; for G's z and its labels."""
+
+    def of_d(i: int) -> tuple[Tensor, ...]:
+        drawn = (*batches.batch(i), *latents_and_labels(config, "d", i))
+        if config.recipe.loss != "wgan_gp":
+            return drawn
+        return *drawn, torch.from_numpy(stream(config.seed, "mix", i).random(batches.size, dtype=np.float32))
+
     updates = range(step * config.recipe.d_steps, (step + 1) * config.recipe.d_steps)
-    return [(*batches.batch(i), *latents_and_labels(config, "d", i)) for i in updates] + [latents_and_labels(config, "g", step)]
+    return [of_d(i) for i in updates] + [latents_and_labels(config, "g", step)]
 
 
 def prefetched(config: Config, batches: Batches, first_step: int, device: str) -> Iterator[list[tuple[Tensor, ...]]]:
@@ -94,26 +99,43 @@ def arithmetic(device: str, precision: str) -> ExitStack:
 
 
 def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor,
-             z: Tensor, fake_labels: Tensor, precision: str) -> tuple[Tensor, Tensor, Tensor]:
+             z: Tensor, fake_labels: Tensor, precision: str, mix: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """An update of D on real images (B, 3, R, R) uint8 with labels (B,), and as many generated from z (B, z_dim) and fake_labels.
 
     Real and generated images pass through D together: one power iteration an update, as the released code, which runs it on
-    the real pass only. G is in training mode, as there. Returns the loss and the logits (B,) of real and of generated images.
+    the real pass only. G is in training mode, as there. With loss "wgan_gp" the gradient penalty, at images mixed in the
+    shares `mix` (B,), is part of the loss, or follows in an optimiser step of its own as in the second codebase.
+    Returns the loss and the logits (B,) of real and of generated images.
     """
+    recipe = config.recipe
     real = images.float().div_(127.5).sub_(1.0)  # -1 .. 1
     with arithmetic(z.device.type, precision):
         with torch.no_grad():
             fake = g(z, fake_labels).float()
         logits, class_logits = d(torch.cat([real, fake]), torch.cat([labels, fake_labels]))
     logits_real, logits_fake = logits.float().chunk(2)
-    loss = losses.hinge_d(logits_real, logits_fake)
+    loss = {"hinge": losses.hinge_d, "wgan_gp": losses.wasserstein_d}[recipe.loss](logits_real, logits_fake)
     if class_logits is not None:  # D learns the classes of the real images
         on_real = class_logits.float()[: len(labels)]
-        loss = loss + config.recipe.auxiliary_weight_d * losses.auxiliary_classifier(on_real, labels)
+        loss = loss + recipe.auxiliary_weight_d * losses.auxiliary_classifier(on_real, labels)
+
+    def penalty() -> Tensor:
+        # PyTorch's fused attention has no second derivative
+        with arithmetic(z.device.type, precision), sdpa_kernel(SDPBackend.MATH):
+            return recipe.gp_weight * losses.gradient_penalty(lambda x: d(x, labels)[0].float(), real, fake, mix)
+
+    if recipe.loss == "wgan_gp" and not recipe.gp_own_step:
+        loss = loss + penalty()
+    _step(optimiser, loss)
+    if recipe.loss == "wgan_gp" and recipe.gp_own_step:
+        _step(optimiser, penalty())
+    return loss.detach(), logits_real.detach(), logits_fake.detach()
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-    return loss.detach(), logits_real.detach(), logits_fake.detach()
 
 
 def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, z: Tensor, labels: Tensor,
@@ -126,12 +148,10 @@ def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     d.train(config.recipe.sn_d_in_g_step).requires_grad_(False)
     with arithmetic(z.device.type, precision):
         logits, class_logits = d(g(z, labels), labels)
-    loss = losses.hinge_g(logits.float())
+    loss = losses.adversarial_g(logits.float())
     if class_logits is not None:
         loss = loss + config.recipe.auxiliary_weight_g * losses.auxiliary_classifier(class_logits.float(), labels)
-    optimiser.zero_grad()
-    loss.backward()
-    optimiser.step()
+    _step(optimiser, loss)
     d.train().requires_grad_(True)
     return loss.detach()
 
@@ -184,7 +204,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
     g.train(), d.train()
     optimiser_g, optimiser_d = make_optimisers(config, g, d)
     # averages parameters only; spectral-norm vectors and batch-norm averages are copied
-    ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay)) if recipe.ema_decay else None
+    ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if recipe.ema_decay else None
     modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d} | ({"ema": ema} if ema else {})
 
     record = {
@@ -199,6 +219,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         "parameters": {"generator": parameter_count(g), "discriminator": parameter_count(d)},
         "history": [],
         "scores": [],
+        "attention": [],
         "selection": runs.SELECTION,
         "provenance": runs.provenance(preset.threads, precision, device)
         | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
@@ -232,11 +253,12 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
         *of_d, of_g = next(drawn)
         for drawn_d in of_d:
-            loss_d, logits_real, logits_fake = update_d(config, g, d, optimiser_d, *drawn_d, precision)
+            loss_d, logits_real, logits_fake = update_d(config, g, d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
         loss_g = update_g(config, g, d, optimiser_g, *of_g, precision)
         record["step"] = step = record["step"] + 1
-        if ema and step >= recipe.ema_start:
+        if ema and step >= config.ema_start:
             ema.update_parameters(g)
+        averaged = ema is not None and ema.n_averaged > 0
 
         last = step == preset.steps
         if step % preset.log_every == 0 or last:
@@ -249,7 +271,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
                 "gamma_g": gammas(g),
                 "gamma_d": gammas(d),
             }
-            if ema:
+            if averaged:
                 entry["average_lag"] = average_lag(ema, g)
             if not all(math.isfinite(entry[name]) for name in ("loss_d", "loss_g")):
                 status = "diverged"
@@ -260,12 +282,21 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             log.info("step %d/%d  D %.3f  G %.3f", step, preset.steps, entry["loss_d"], entry["loss_g"])
             run.write(record)
         if step % preset.score_every == 0 or last:
-            images, labels = sample(ema.module if ema else g, config, preset.samples, precision, device)
+            sampled = ema.module if averaged else g
+            images, labels = sample(sampled, config, preset.samples, precision, device)
             score = {"step": step} | scorer(images, labels)
             record["scores"].append(score)
             record["final"], record["best"] = score, runs.best(record["scores"])
             log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in score.items() if k != "step"))
-            runs.write_atomically(run.samples_path, sheet_png(images, labels))
+            runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
+            if attention.blocks(g):
+                measured, picture = attention.look(sampled, d, config, precision, device)
+                record["attention"].append({"step": step} | measured)
+                runs.write_atomically(run.attention_path, picture)
+            if last:
+                nearest, record["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
+                runs.write_atomically(run.neighbours_path, sheets.neighbours(images[:NEIGHBOURS], nearest))
+                runs.write_atomically(run.interpolations_path, sheets.grid(interpolations(sampled, config, precision, device)))
             reason = collapse(record["scores"])
             if reason:
                 status, record["error"] = "collapsed", f"{reason} at step {step}"
@@ -294,88 +325,3 @@ def collapse(scores: list[dict]) -> str | None:
     if all(score["fid"] > bound for score in scores[-2:]):
         return f"FID past {COLLAPSE_FID:g} times its best twice in a row"
     return None
-
-
-def keep_best(run: runs.Run, record: dict) -> None:
-    """Keep the checkpoint of the best scored step beside the newest, where that is the newest: no second copy on the disk."""
-    if record["scores"] and record["best"]["step"] == record["step"] and run.checkpoint_path.exists():
-        part = run.best_path.with_suffix(".part")
-        part.unlink(missing_ok=True)
-        try:
-            os.link(run.checkpoint_path, part)
-        except OSError:  # a file system without links
-            shutil.copyfile(run.checkpoint_path, part)
-        os.replace(part, run.best_path)
-
-
-def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
-    """One atomic file: a CRC-32 of the rest, then networks, optimisers, average, step and history. The last one is kept too."""
-    state = {name: module.state_dict() for name, module in modules.items()}
-    buffer = io.BytesIO()
-    torch.save({"config": json.dumps(config.identity), "precision": precision, "record": json.dumps(record)} | state, buffer)
-    data = buffer.getvalue()
-    if run.checkpoint_path.exists():
-        os.replace(run.checkpoint_path, run.previous_path)
-    runs.write_atomically(run.checkpoint_path, zlib.crc32(data).to_bytes(4, "little") + data)
-
-
-def read_checkpoint(path: Path) -> dict:
-    """A checkpoint's content: tensors and plain data, never code. Raises ReproError when it is cut short, corrupt or anything else."""
-    data = path.read_bytes()
-    if len(data) < 5 or zlib.crc32(data[4:]).to_bytes(4, "little") != data[:4]:
-        raise ReproError(f"{path} is damaged (its checksum is wrong).")
-    try:
-        return torch.load(io.BytesIO(data[4:]), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise ReproError(f"{path} is damaged (it is not a checkpoint of tensors and plain data).") from error
-
-
-def newest_checkpoint(run: runs.Run) -> dict | None:
-    """The newest sound checkpoint, None when there is none. A damaged one is named in the log and the one before it taken.
-
-    Raises ReproError when every one there is is damaged.
-    """
-    damaged = []
-    for path in (run.checkpoint_path, run.previous_path):
-        if not path.exists():
-            continue
-        try:
-            state = read_checkpoint(path)
-        except ReproError as error:
-            log.warning("%s", error)
-            damaged.append(path)
-            continue
-        for other in damaged:  # or it would take the sound one's place at the next write
-            other.replace(other.with_suffix(".damaged"))
-        return state
-    if damaged:
-        raise ReproError(f"Every checkpoint in {run.folder} is damaged (wrong checksums or content): delete the folder and the run starts anew.")
-    return None
-
-
-def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
-    """Put the newest checkpoint's state into `modules` and `record`; nothing without one.
-
-    Raises ReproError when it is of another configuration, naming the fields.
-    """
-    state = newest_checkpoint(run)
-    if state is None:
-        return
-    fields = runs.difference(json.loads(state["config"]), config.identity)
-    if state["precision"] != precision:
-        fields.append(f"precision was {state['precision']} and is now {precision}")
-    if fields:
-        raise ReproError(f"The checkpoint in {run.folder} is of another configuration ({'; '.join(fields)}): move the folder away.")
-    for name, module in modules.items():
-        module.load_state_dict(state[name])
-    stored = json.loads(state["record"])
-    for name in ("step", "history", "scores", "final", "best"):
-        if name in stored:
-            record[name] = stored[name]
-    before = stored["provenance"]
-    record["provenance"]["wall_seconds"] = before["wall_seconds"]
-    earlier = before.get("earlier_code", [])
-    if before["code"] != record["provenance"]["code"]:  # a run that two revisions of the code made says so
-        earlier = [*earlier, before["code"]]
-    record["provenance"]["earlier_code"] = earlier
-    log.info("continuing at step %d", record["step"])

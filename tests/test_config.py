@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro import models, pages, paper, runs, study, train
+from repro import layers, models, pages, paper, runs, study, train
 from repro.config import PRESETS, RECIPES, Config, Preset, Recipe, ReproError, choose, difference, feature_map_sizes
 
 recipes = st.builds(
@@ -16,7 +16,7 @@ recipes = st.builds(
     key_divisor=st.sampled_from([1, 4, 8]), value_divisor=st.sampled_from([1, 2, 8]), attention_pool=st.booleans(),
     attention_bias=st.booleans(), attention_scale=st.booleans(), sn_generator=st.booleans(), sn_discriminator=st.booleans(),
     sn_cbn=st.booleans(), sn_iterations=st.integers(1, 3), bn_momentum=st.floats(0.001, 1), d_steps=st.integers(1, 5),
-    init=st.sampled_from(["xavier_uniform", "orthogonal"]), conditioning=st.sampled_from(["projection", "auxiliary_classifier"]),
+    init=st.sampled_from(["xavier_uniform", "orthogonal", "framework_default"]), attention_sn=st.booleans(), conditioning=st.sampled_from(["projection", "auxiliary_classifier"]),
     ema_decay=st.none() | st.floats(0.1, 0.999), flip=st.booleans(), sn_d_in_g_step=st.booleans(),
 )
 
@@ -49,7 +49,7 @@ def test_every_valid_configuration_builds_and_runs(config):
 @pytest.mark.parametrize("field, values", {
     "key_divisor": (0, -1, 1.5), "sn_iterations": (0,), "d_steps": (0,), "lr_g": (0, -1e-4), "lr_d": (0,), "beta1": (1.0, -0.1),
     "beta2": (1.0,), "bn_momentum": (0, 1.5), "sn_eps": (0,), "ema_decay": (0, 1.0), "init": ("he",), "loss": ("hing",),
-    "conditioning": ("none",),
+    "conditioning": ("none", "unconditional"), "network": ("gan",), "gp_weight": (0,),
 }.items())
 def test_every_invalid_recipe_is_refused_by_name(field, values):
     for value in values:
@@ -59,7 +59,7 @@ def test_every_invalid_recipe_is_refused_by_name(field, values):
 
 @pytest.mark.parametrize("field, values", {
     "resolution": (16, 33, 256), "channels": (0, 12), "batch_size": (0,), "steps": (0, 1.5), "samples": (0,), "threads": (0,),
-    "learning_rate_scale": (0,), "precision": ("fp16",),
+    "learning_rate_scale": (0,), "average_scale": (0,), "precision": ("fp16",),
 }.items())
 def test_every_invalid_preset_is_refused_by_name(field, values):
     for value in values:
@@ -85,7 +85,7 @@ def test_the_key_is_equal_exactly_when_no_field_differs(a, b):
 
 @pytest.mark.parametrize("part, cls", [("recipe", Recipe), ("preset", Preset)])
 def test_each_field_but_names_and_seeds_moves_the_key(part, cls):
-    base = Config(Recipe(), PRESETS["smoke"])
+    base = Config(Recipe(ema_decay=0.9), PRESETS["smoke"])
     for field in dataclasses.fields(cls):
         inner, other = dataclasses.replace(getattr(base, part)), dataclasses.replace(base)
         object.__setattr__(inner, field.name, "another value")  # past the validation
@@ -98,7 +98,8 @@ def test_every_recipe_is_what_its_column_of_the_ledger_says():
     ledger = paper.ledger()
     assert list(ledger.columns[2:]) == sorted(RECIPES, key=list(ledger.columns).index) and len(ledger.columns) == 2 + len(RECIPES)
     unlisted = {f.name for f in dataclasses.fields(Recipe)} - set(ledger["field"])
-    assert unlisted == {"name", "auxiliary_weight_d", "auxiliary_weight_g"}  # AC-GAN's, a row of Table 2 and no codebase's
+    # AC-GAN's, a row of Table 2 and no codebase's; and how a preset meets a recipe
+    assert unlisted == {"name", "auxiliary_weight_d", "auxiliary_weight_g", "bn_momentum_fixed"}
     for name in RECIPES:
         resolved = study.configure(paper.NONE, PRESETS["imagenet"], recipe=name).resolved_recipe()
         wrong = [f"{item}: {getattr(resolved, field)} is not {cell}" for item, field, cell in zip(ledger["item"], ledger["field"], ledger[name])
@@ -113,13 +114,13 @@ def test_the_readme_shows_the_ledger():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_trains(name, make_config, shapes_data):
-    config = make_config("attention_16")
+    config = make_config("none" if name == "heykeetae" else "attention_16")
     config = dataclasses.replace(config, recipe=RECIPES[name])
     g, d = models.build(config)
     optimisers = train.make_optimisers(config, g, d)
     of_d, of_g = train.draws(config, train.Batches(shapes_data, 8, 0, config.recipe.flip), 0)
-    assert torch.isfinite(train.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0])
-    norm = d.last_stage.conv1.parametrizations.weight[0]
+    assert torch.isfinite(train.update_d(config, g, d, optimisers[1], *of_d[:4], "fp32", *of_d[4:])[0])
+    norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
     before = norm.u.clone()
     assert torch.isfinite(train.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
     assert torch.equal(before, norm.u) != config.recipe.sn_d_in_g_step and d.training

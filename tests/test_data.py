@@ -7,7 +7,7 @@ from PIL import Image
 
 from conftest import shared_data
 from repro import data
-from repro.config import PRESETS, ReproError
+from repro.config import PRESETS, RECIPES, Config, ReproError
 
 
 @pytest.fixture(autouse=True)
@@ -136,11 +136,27 @@ def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
     refused(folder, "cat/link.png", "link out of the data folder")
 
 
-def test_one_class_is_refused(folder):
+def test_one_class_is_refused_where_classes_are_needed(folder):
     import shutil
 
     shutil.rmtree(folder / "dog"), shutil.rmtree(folder / "zebra")
-    refused(folder, "one class only", "cat")
+    loaded = load(folder)
+    with pytest.raises(ReproError, match="one class only.*cat.*recipe_heykeetae"):
+        data.with_data(Config(RECIPES["released_code"], PRESETS["rehearsal"]), loaded)
+    assert data.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 1
+
+
+def test_images_without_classes_are_one(folder, tmp_path):
+    """CelebA as people have it: a folder of images; and Parquet files without labels."""
+    import datasets
+
+    loaded = load(folder / "cat")
+    assert loaded.images.shape == (4, 32, 32, 3) and loaded.num_classes == 1
+    rows = datasets.load_dataset("imagefolder", data_dir=str(folder / "cat"), split="train", drop_labels=True)
+    (tmp_path / "parquet").mkdir()
+    rows.to_parquet(tmp_path / "parquet" / "train.parquet")
+    of_parquet = load(tmp_path / "parquet")
+    assert of_parquet.class_names == ("all",) and np.array_equal(of_parquet.images, loaded.images)
 
 
 def test_an_unreachable_hub_names_the_remedy(monkeypatch):

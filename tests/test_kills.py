@@ -15,7 +15,7 @@ import nbformat
 import pytest
 import torch
 
-from repro import cli, evaluate, runs, study, train
+from repro import checkpoint, cli, evaluate, runs, study, train
 
 ROW = "weight_average"  # every part of a checkpoint: networks, optimisers, average
 OPTIONS = ["--preset", "rehearsal"]
@@ -74,8 +74,8 @@ def steady(record):
 def ended(out):
     """What a run ended in: its record, every tensor of its checkpoint, the best step kept, its samples."""
     folder = runs.run_folder(out, "rehearsal", ROW, 0)
-    state = train.read_checkpoint(folder / "checkpoint.pt")
-    best = train.read_checkpoint(folder / "best.pt")
+    state = checkpoint.read_checkpoint(folder / "checkpoint.pt")
+    best = checkpoint.read_checkpoint(folder / "best.pt")
     return flat({k: v for k, v in state.items() if k != "record"}), [
         steady(runs.Run(folder).read()), json.loads(best["record"])["step"], (folder / "samples.png").read_bytes(),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro import losses, models, runs, train
+from repro import checkpoint, losses, models, runs, train
 from repro.config import ReproError
 
 
@@ -28,6 +28,7 @@ def light_scores(monkeypatch):
             return {"fid": float(images.astype(np.float64).var()), "is": float(images.mean()), "diversity": 1.0}
 
     monkeypatch.setattr(train, "Scorer", Light)
+    monkeypatch.setattr(train, "nearest_training_images", lambda scorer, data, images: (images[:, None], {"samples": 0.0}))
 
 
 def train_in(folder, config, data, row="none"):
@@ -40,7 +41,7 @@ def steady(record):
 
 
 def same_weights(a, b):
-    a, b = (train.read_checkpoint(folder / "checkpoint.pt") for folder in (a, b))
+    a, b = (checkpoint.read_checkpoint(folder / "checkpoint.pt") for folder in (a, b))
     for name in ("g", "d"):
         assert all(torch.equal(x, y) for x, y in zip(a[name].values(), b[name].values(), strict=True)), name
 
@@ -48,7 +49,7 @@ def same_weights(a, b):
 def test_hinge_losses_in_numbers():
     real, fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 3.0])
     assert losses.hinge_d(real, fake).item() == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 4) / 3)
-    assert losses.hinge_g(fake).item() == pytest.approx(-1 / 3)
+    assert losses.adversarial_g(fake).item() == pytest.approx(-1 / 3)
     assert losses.auxiliary_classifier(torch.zeros(4, 10), torch.arange(4)).item() == pytest.approx(math.log(10))
 
 
@@ -178,7 +179,7 @@ def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, t
 
     monkeypatch.setattr(train, "update_g", watch)
     train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, steps=4), shapes_data)
-    state = train.read_checkpoint(tmp_path / "checkpoint.pt")
+    state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
     average = seen[1]  # ema_start 2: the average begins with the weights after step 2
     for weights in seen[2:]:
         average = 0.9 * average + 0.1 * weights
@@ -219,12 +220,12 @@ def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(make_co
     monkeypatch.setattr(train.Scorer, "__call__", lambda *_: {"fid": next(fids), "is": 1.0, "diversity": 1.0})
     record = train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)
     assert record["status"] == "collapsed" and record["step"] == 4 and "FID past 2 times" in record["error"]
-    assert json.loads(train.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == record["best"]["step"] == 2
+    assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == record["best"]["step"] == 2
     (tmp_path / "run.json").unlink(), (tmp_path / "best.pt").unlink()
     (tmp_path / "previous.pt").replace(tmp_path / "checkpoint.pt")  # killed after step 3's checkpoint: the best one is not the newest
     fids = iter([30, 30])
     assert train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)["best"]["step"] == 4
-    assert json.loads(train.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4
+    assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4
 
 
 def test_a_run_of_two_code_revisions_names_both(make_config, shapes_data, tmp_path, light_scores, monkeypatch):

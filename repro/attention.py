@@ -1,0 +1,101 @@
+"""What attention maps attend to (paper, section 5.2 and Figure 5): distances, entropy and colours, beside what other maps would give."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from . import sheets
+from .config import Config
+from .evaluate import latents, to_uint8
+from .layers import SelfAttention
+
+IMAGES = 64  # samples behind the statistics of one scored step
+SHOWN = 6  # of them in the picture
+
+
+def blocks(network: nn.Module) -> dict[str, SelfAttention]:
+    """The attention blocks of a network by stage name."""
+    return {name: block for name, block in network.inserted.items() if isinstance(block, SelfAttention)}
+
+
+def maps(network: nn.Module, *inputs: Tensor) -> tuple[object, dict[str, Tensor]]:
+    """The network's output for `inputs`, and the map (B, H*W, K) of each attention block by stage name."""
+    found = {}
+
+    def keep(name: str):
+        return lambda block, arguments: found.__setitem__(name, block.attention_map(*arguments).float())
+
+    hooks = [block.register_forward_pre_hook(keep(name)) for name, block in blocks(network).items()]
+    try:
+        return network(*inputs), found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def positions(count: int) -> Tensor:
+    """Centres (count, 2), as (row, column), of a square grid of `count` cells over an image of side 1."""
+    side = math.isqrt(count)
+    centres = (torch.arange(side) + 0.5) / side
+    return torch.cartesian_prod(centres, centres)
+
+
+def colours(images: Tensor, count: int) -> Tensor:
+    """Mean colours (B, count, 3) of images (B, 3, R, R) in the cells of such a grid."""
+    return F.adaptive_avg_pool2d(images, math.isqrt(count)).flatten(2).transpose(1, 2)
+
+
+def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
+    """Means over images and query positions of what a map attends to.
+
+    attention: (B, H*W, K), each row summing to 1; pooled keys stand for the 2x2 positions under them. images: uint8 (B, R, R, 3).
+
+    distance, from the query to what is attended, in sides of the image; distance_uniform and distance_nearest, for equal
+    weights and for the nearest key alone; entropy, as a share of that of equal weights; colour, the difference between the
+    query's colour and the attended ones', in grey levels (root mean square of the three); colour_other, with the map of another
+    image, which attends as far; colour_uniform, with equal weights.
+    """
+    attention = attention.cpu()
+    queries, keys = attention.shape[1:]
+    distances = torch.cdist(positions(queries), positions(keys))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    differences = torch.cdist(colours(x, queries), colours(x, keys)) / math.sqrt(3)
+
+    def mean(weights: Tensor, of: Tensor) -> float:
+        return (weights * of).sum(-1).mean().item()
+
+    return {
+        "distance": mean(attention, distances),
+        "distance_uniform": distances.mean().item(),
+        "distance_nearest": distances.min(-1).values.mean().item(),
+        "entropy": torch.special.entr(attention).sum(-1).mean().item() / math.log(keys),
+        "colour": mean(attention, differences),
+        "colour_other": mean(attention.roll(1, 0), differences),
+        "colour_uniform": differences.mean().item(),
+    }
+
+
+@torch.no_grad()
+def look(g: nn.Module, d: nn.Module, config: Config, precision: str, device: str = "cpu") -> tuple[dict[str, dict[str, float]], bytes]:
+    """`statistics` of every block of both networks on IMAGES samples of G, by quantity and then by network and stage ("G 16x16"),
+    and a picture of G's last block. The networks are in evaluation mode meanwhile.
+    """
+    modes = g.training, d.training
+    g.eval(), d.eval()
+    labels = (torch.arange(IMAGES) % config.num_classes).to(device)
+    z = latents(config.preset.z_dim, config.preset.sampling_seed, 0, IMAGES).to(device)
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"), parametrize.cached():
+        x, of_g = maps(g, z, labels)
+        _, of_d = maps(d, x.float(), labels)
+    g.train(modes[0]), d.train(modes[1])
+    images = to_uint8(x)
+    found = {f"{network} {name}": statistics(m, images) for network, by_name in (("G", of_g), ("D", of_d)) for name, m in by_name.items()}
+    by_quantity = {quantity: {name: of[quantity] for name, of in found.items()} for quantity in next(iter(found.values()))}
+    last = list(of_g.values())[-1][:SHOWN].cpu().numpy()
+    return by_quantity, sheets.attention(images[:SHOWN], last)

@@ -1,0 +1,74 @@
+"""Pictures made of images: sample sheets, attention maps over samples, nearest training images, interpolations. PNG bytes, no plotting."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+GAP = 2  # white pixels between the parts of a sheet
+QUERIES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  # (row, column) of an image of side 1
+MARK = np.array([255, 0, 0], np.uint8)  # the query
+
+
+def png(sheet: np.ndarray) -> bytes:
+    """uint8 (H, W, 3) as a PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def by_class(images: np.ndarray, labels: np.ndarray, columns: int = 10, rows: int = 8) -> bytes:
+    """Images uint8 (N, R, R, 3): a column for each of the first classes, the first images of each from the top."""
+    blank = np.full((rows, *images.shape[1:]), 255, np.uint8)
+    chosen = [np.concatenate([images[np.flatnonzero(labels == k)[:rows]], blank])[:rows] for k in np.unique(labels)[:columns]]
+    return png(np.concatenate([np.concatenate(list(column), axis=0) for column in chosen], axis=1))
+
+
+def grid(images: np.ndarray) -> bytes:
+    """Images uint8 (rows, columns, R, R, 3) as they stand."""
+    rows, columns, r, _, _ = images.shape
+    return png(images.transpose(0, 2, 1, 3, 4).reshape(rows * r, columns * r, 3))
+
+
+def attention(images: np.ndarray, attention_map: np.ndarray, height: int = 128) -> bytes:
+    """A line an image, as the paper's Figure 5: the image with its query points, then for each point what it attends to.
+
+    images: uint8 (B, R, R, 3); attention_map: (B, H*W, K). In a query's panel each pixel keeps its brightness by the weight of
+    the key it lies under (white where there is none); keys pooled 2x2 are drawn at the size of what they stand for.
+    """
+    from PIL import Image
+
+    side, keys = (int(np.sqrt(n)) for n in attention_map.shape[1:])
+
+    def enlarged(array: np.ndarray, how) -> np.ndarray:
+        return np.asarray(Image.fromarray(array).resize((height, height), how), np.float32)
+
+    def marked(panel: np.ndarray, row: float, column: float) -> np.ndarray:
+        y, x, half = int(row * height), int(column * height), max(height // 32, 2)
+        panel[y - half - 1 : y + half + 1, x - half - 1 : x + half + 1] = 255
+        panel[y - half : y + half, x - half : x + half] = MARK
+        return panel
+
+    lines = []
+    for image, of_image in zip(images, attention_map, strict=True):
+        large = enlarged(image, Image.Resampling.NEAREST)
+        first = large.copy()
+        panels = [first]
+        for row, column in QUERIES:
+            marked(first, row, column)
+            weights = of_image[int(row * side) * side + int(column * side)].reshape(keys, keys).astype(np.float32)
+            weights = enlarged(weights / weights.max(), Image.Resampling.BILINEAR)[..., None]
+            panels.append(marked(weights * large + (1 - weights) * 255, row, column))
+        gap = np.full((height, GAP, 3), 255, np.float32)
+        lines.append(np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1))
+    gap = np.full((GAP, lines[0].shape[1], 3), 255, np.float32)
+    return png(np.concatenate([part for line in lines for part in (line, gap)][:-1]).round().astype(np.uint8))
+
+
+def neighbours(images: np.ndarray, nearest: np.ndarray) -> bytes:
+    """A line a sample: the sample, a gap, and its nearest training images, the nearest first. uint8 (B, R, R, 3) and (B, N, R, R, 3)."""
+    lines = np.concatenate([images[:, None], np.full_like(images[:, None], 255), nearest], axis=1)
+    return grid(lines)
