@@ -288,18 +288,18 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             record["scores"].append(score)
             record["final"], record["best"] = score, runs.best(record["scores"])
             log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in score.items() if k != "step"))
+            reason = collapse(record["scores"])
+            if reason:
+                status, record["error"] = "collapsed", f"{reason} at step {step}"
             runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
             if attention.blocks(g):
                 measured, picture = attention.look(sampled, d, config, precision, device)
                 record["attention"].append({"step": step} | measured)
                 runs.write_atomically(run.attention_path, picture)
-            if last:
+            if last or reason:
                 nearest, record["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
                 runs.write_atomically(run.neighbours_path, sheets.neighbours(images[:NEIGHBOURS], nearest))
                 runs.write_atomically(run.interpolations_path, sheets.grid(interpolations(sampled, config, precision, device)))
-            reason = collapse(record["scores"])
-            if reason:
-                status, record["error"] = "collapsed", f"{reason} at step {step}"
             save(status)
             keep_best(run, record)
         elif time.monotonic() - saved_at > CHECKPOINT_SECONDS:
