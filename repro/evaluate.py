@@ -229,7 +229,7 @@ class Scorer:
         """
         generated = extract(self.extractor, images, self.keep)
         scores = score(self.reference, generated, self.extractor.extended)
-        if self.intra and len(images) // len(np.unique(self.labels)) >= metrics.MINIMUM_PER_CLASS:
+        if self.intra and np.unique(labels, return_counts=True)[1].min() >= metrics.MINIMUM_PER_CLASS:
             per_class = metrics.intra_class_fid(self.reference_by_class, by_class(generated.kept[""], labels))
             scores["intra_fid"] = float(np.mean(list(per_class.values())))
         scores["diversity"] = metrics.diversity(images, labels) / self.real_diversity

@@ -283,3 +283,13 @@ def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, shapes_
     few, many = (evaluate.Scorer(make_config(references=count), shapes_data) for count in (200, 400))
     assert few.real["fid"] != many.real["fid"] and few.noise["fid"] != many.noise["fid"]
     assert few.real_diversity != many.real_diversity
+
+
+def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(make_config, shapes_data, monkeypatch, tmp_path):
+    """Held-out images are a random draw: at CIFAR-10's size one class has 485 of the 500 images that are needed."""
+    fresh_cache(monkeypatch, tmp_path)
+    monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 12)
+    scorer = evaluate.Scorer(make_config(samples=120, references=300), shapes_data)
+    assert "intra_fid" not in scorer.real and "intra_fid" not in scorer.noise
+    of = np.concatenate([np.flatnonzero(shapes_data.labels == k)[:12] for k in range(10)])
+    assert scorer(shapes_data.images[of], shapes_data.labels[of])["intra_fid"] > 0
