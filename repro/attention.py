@@ -16,7 +16,7 @@ from .evaluate import latents, to_uint8
 from .layers import SelfAttention
 
 IMAGES = 64  # samples behind the statistics of one scored step
-SHOWN = 6  # of them in the picture
+SHOWN = 4  # of them in the picture
 
 
 def blocks(network: nn.Module) -> dict[str, SelfAttention]:

@@ -55,7 +55,7 @@ def reproduce(
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import pages, paper, report as reports
     from .study import Study
-    from .verdicts import verdicts
+    from .verdicts import show_effects, verdicts
 
     start = time.monotonic()
     names = _table_names(tables)
@@ -71,7 +71,10 @@ def reproduce(
         shown = reports.present(study, paper.WITH_NOTEBOOK[name])
         short = [c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")]  # the rest is in the notebook
         _print_frame(shown[short], paper.WITH_NOTEBOOK[name].title)
-    _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
+    if paper.RECIPE_TABLE.name in names:
+        _print_frame(show_effects(study, paper.RECIPE_TABLE), "What each change moves")
+    if set(names) & set(paper.TABLES):
+        _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
     _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)
     _say(f"Notebooks, tables and figures: {_relative(study.folder, runs.PROJECT)}. {time.monotonic() - start:.0f} s in all.")
 

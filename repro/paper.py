@@ -70,6 +70,8 @@ class Claim:
     comparisons: tuple[Comparison, ...] = ()
     # where the claim's feature maps do not exist: the maps of the same size relative to the image, by resolution
     analogue: dict[int, tuple[Comparison, ...]] = field(default_factory=dict)
+    # (smaller, larger): quantities of attention.statistics in G's block of the row sagan
+    attention: tuple[tuple[str, str], ...] = ()
     untested: str = ""  # why, when nothing here measures it yet
 
 
@@ -274,7 +276,9 @@ CLAIMS = (
     Claim(
         "C7",
         "Attention maps attend along colour and texture and to distant parts, not only to near neighbours.",
-        untested="needs the attention-map notebook, which this version does not have",
+        # the colours it attends to are nearer to the query's than those another image's map would attend to, as far away; and it
+        # attends farther than to the nearest key
+        attention=(("colour", "colour_other"), ("distance_nearest", "distance")),
     ),
     Claim(
         "C8",
@@ -301,3 +305,10 @@ def ledger():
     import pandas as pd
 
     return pd.read_csv(Path(__file__).with_name("ledger.csv"), dtype=str, keep_default_na=False)
+
+
+def differences():
+    """Where the paper's text, the released code and this study differ outside the recipes: a frame of text."""
+    import pandas as pd
+
+    return pd.read_csv(Path(__file__).with_name("differences.csv"), dtype=str)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from . import paper, report, runs
 from .config import Preset
-from .study import Study, run_name
+from .study import Study, rows, run_name
 
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
 
@@ -153,6 +153,54 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
     figure = _finished(figure)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
+
+
+def effects(study: Study, table: paper.Table) -> Figure:
+    """Each row's paired difference in FID to the reference with its interval, the largest first; the band is attention's own effect."""
+    from .verdicts import effects as measured
+
+    frame = measured(study, table)
+    if frame.empty:
+        return _empty("no scored runs")
+    figure, axis = plt.subplots(figsize=(9, 1.2 + 0.36 * len(frame)))
+    own = frame.loc[frame["row"] == "recipe_none", "difference"].abs()
+    if len(own):
+        axis.axvspan(-own.iloc[0], own.iloc[0], color="0.6", alpha=0.3, label="as large as attention's effect")
+    axis.axvline(0, color="0.3", linewidth=1)
+    errors = (frame["high"] - frame["difference"]).fillna(0)
+    axis.errorbar(frame["difference"], frame.index, xerr=errors, fmt="o", color=sns.color_palette("colorblind")[0], capsize=3, label="mean over seeds, 95 % interval")
+    axis.set(yticks=frame.index, yticklabels=frame["label"], xlabel=f"{report.heading('fid', study.preset)}: difference to released_code (left of 0 is better)")
+    axis.invert_yaxis()
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+    return _finished(figure)
+
+
+def attention_curves(study: Study, table: paper.Table) -> Figure:
+    """Gamma, attended distance, entropy and colours of each block over training: a line a run, G solid and D dashed."""
+    frame = report.attention(study, table)
+    if frame.empty:
+        return _empty("no attention was measured")
+    frame = _labelled(table, frame).assign(network=frame["block"].str[0])
+    frame["distance, of uniform"] = frame["distance"] / frame["distance_uniform"]
+    frame["colour, of another map's"] = frame["colour"] / frame["colour_other"]
+    panels = ["gamma", "distance, of uniform", "entropy", "colour, of another map's"]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.4))
+    for axis, name in zip(axes, panels, strict=True):
+        sns.lineplot(frame, x="step", y=name, hue="row", style="network", style_order=["G", "D"], units="seed", estimator=None, marker="o",
+                     palette=_palette(table), hue_order=[r.label for r in table.rows if r.label in set(frame["row"])], ax=axis, legend=axis is axes[-1])
+        axis.set(xlabel="generator updates", xlim=(0, None))
+    sns.move_legend(axes[-1], "center left", bbox_to_anchor=(1.02, 0.5), title="", frameon=False)
+    return _finished(figure)
+
+
+def picture(study: Study, row: str, name: str, seed: int = 0):
+    """One of a run's own pictures (attention, neighbours, interpolations, samples), enlarged; or what makes it where there is none."""
+    from IPython.display import Image, Markdown
+
+    path = study.run(run_name(rows()[row], study.preset), seed).folder / f"{name}.png"
+    if not path.exists():
+        return Markdown(f"*No {name}.png: these runs were recorded without it; `repro train {row} --preset {study.preset.name}` makes it.*")
+    return Image(data=path.read_bytes(), alt=f"{name} of {row}, seed {seed}", width=760)
 
 
 def samples(study: Study, table: paper.Table, seed: int = 0) -> Figure:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from . import paper, runs
-from .config import Preset, ReproError, SizeNotAvailable
+from .config import Preset, ReproError, SizeNotAvailable, plain
 from .study import Study, configure, run_name
 
 # name -> (heading, whether a larger value is better, digits shown)
@@ -26,6 +26,15 @@ METRICS = {
     "is_10": ("IS in ten splits", True, 2),
     "precision": ("precision", True, 3),
     "recall": ("recall", True, 3),
+}
+ATTENTION = {  # quantity of attention.statistics -> what it is
+    "distance": "mean attended distance (sides of the image)",
+    "distance_uniform": "distance under uniform attention (sides of the image)",
+    "distance_nearest": "distance of the nearest key (sides of the image)",
+    "entropy": "entropy (share of uniform attention's)",
+    "colour": "colour difference to what is attended (grey levels)",
+    "colour_other": "colour difference under another image's map (grey levels)",
+    "colour_uniform": "colour difference under uniform attention (grey levels)",
 }
 SHOWN = ("fid", "is", "intra_fid", "consistency", "consistency_mirrored", "consistency_turned")  # in the tables; `all_scores` has the rest
 PIXELS = ("consistency", "consistency_mirrored", "consistency_turned", "diversity")  # no extractor in them
@@ -129,6 +138,58 @@ def history(study: Study, table: paper.Table) -> pd.DataFrame:
             line = {"row": row, "seed": seed} | {k: v for k, v in entry.items() if not k.startswith("gamma")}
             line |= {f"gamma {n.upper()} {stage}": v for n in "gd" for stage, v in entry[f"gamma_{n}"].items()}
             lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def attention(study: Study, table: paper.Table) -> pd.DataFrame:
+    """What attention maps attend to, by row, seed, scored step and block ("G 16x16"): a column a quantity of ATTENTION, and gamma."""
+    lines = []
+    for (row, seed), record in records(study, table).items():
+        gamma = {entry["step"]: entry for entry in record["history"]}
+        for entry in record.get("attention", []):
+            for block in entry["distance"]:
+                network, stage = block.split()
+                at_step = gamma.get(entry["step"], {}).get(f"gamma_{network.lower()}", {})
+                of = {"row": row, "seed": seed, "step": entry["step"], "block": block}
+                lines.append(of | {quantity: entry[quantity][block] for quantity in ATTENTION} | {"gamma": at_step.get(stage, math.nan)})
+    return pd.DataFrame(lines, columns=["row", "seed", "step", "block", *ATTENTION, "gamma"])
+
+
+def present_attention(study: Study, table: paper.Table) -> pd.DataFrame:
+    """`attention` at the last scored step for a reader: a line per row and block, means over seeds; strings throughout."""
+    frame = attention(study, table)
+    last = frame[frame["step"] == frame.groupby(["row", "seed"])["step"].transform("max")]
+    means = last.groupby(["row", "block"], sort=False).mean(numeric_only=True).reset_index()
+    labels = {row.name: row.label for row in table.rows}
+    shown = {"": means["row"].map(labels), "block": means["block"], "gamma": means["gamma"].map("{:+.3f}".format)}
+    shown |= {text: means[quantity].map(("{:.1f}" if "colour" in quantity else "{:.3f}").format) for quantity, text in ATTENTION.items()}
+    return pd.DataFrame(shown)
+
+
+def neighbours(study: Study, table: paper.Table) -> pd.DataFrame:
+    """How near samples come to training images in feature space, and how near other training images do: a line a row; strings."""
+    lines = []
+    for row in table.rows:
+        found = [r["neighbours"] for (name, _), r in records(study, table).items() if name == row.name and r.get("neighbours")]
+        if found:
+            of_real = [n["real"] for n in found if "real" in n]
+            mean = lambda values: f"{sum(values) / len(values):.2f}" if values else "–"
+            lines.append({"": row.label, "samples": mean([n["samples"] for n in found]), "other training images": mean(of_real)})
+    return pd.DataFrame(lines)
+
+
+def changes(study: Study, table: paper.Table) -> pd.DataFrame:
+    """What each row changes against the table's reference row, field by field as it is resolved at the preset, and why."""
+    def plain_of(row: paper.Row) -> dict:
+        config = configure(row, study.preset)
+        return plain(config.resolved_recipe()) | {"attention_at": list(config.attention_at)}
+
+    reference = next(row for row in table.rows if row.name == table.reference)
+    lines = []
+    for row in table.rows:
+        of, to = plain_of(row), plain_of(reference)
+        fields = [f"{name} {of[name] if name in of else 'default'}" for name in sorted(of.keys() | to.keys()) if name != "name" and of.get(name) != to.get(name)]
+        lines.append({"": row.label, "changes": "; ".join(fields) or "–", "note": row.note or "–"})
     return pd.DataFrame(lines)
 
 

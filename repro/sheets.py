@@ -33,7 +33,7 @@ def grid(images: np.ndarray) -> bytes:
     return png(images.transpose(0, 2, 1, 3, 4).reshape(rows * r, columns * r, 3))
 
 
-def attention(images: np.ndarray, attention_map: np.ndarray, height: int = 128) -> bytes:
+def attention(images: np.ndarray, attention_map: np.ndarray, height: int = 96) -> bytes:
     """A line an image, as the paper's Figure 5: the image with its query points, then for each point what it attends to.
 
     images: uint8 (B, R, R, 3); attention_map: (B, H*W, K). In a query's panel each pixel keeps its brightness by the weight of

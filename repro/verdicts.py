@@ -22,6 +22,7 @@ class Measured:
     text: str
     differences: tuple[float, ...]
     interval: tuple[float, float] | None
+    words: tuple[str, str] = ("better by", "worse by")  # for a positive and a negative mean
 
     @property
     def verdict(self) -> str:
@@ -73,6 +74,22 @@ def _value(study: Study, name: str, seed: int, comparison: paper.Comparison) -> 
     return final
 
 
+def measure_attention(study: Study, smaller: str, larger: str) -> Measured:
+    """How far a quantity of attention.statistics lies below another one, in G's block of the row sagan at the last scored step."""
+    row = rows()["sagan"]
+    differences, shares = [], []
+    for seed in range(study.seeds):
+        record = study.run(run_name(row, study.preset), seed).read()
+        if record is not None and record["status"] in runs.FINISHED and record.get("attention"):
+            last = record["attention"][-1]
+            (block,) = [name for name in last[larger] if name.startswith("G ")]
+            differences.append(last[larger][block] - last[smaller][block])
+            shares.append(last[smaller][block] / last[larger][block])
+    names = [report.ATTENTION[name].split(" (")[0] for name in (smaller, larger)]
+    of = f" (ratio {np.mean(shares):.2f})" if shares else ""
+    return Measured(f"in G, {names[0]} below {names[1]}{of}", tuple(differences), t_interval(differences), ("by", "no, above it by"))
+
+
 def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
     """claim, statement, verdict and evidence. The verdict is supported when every comparison is, contradicted when one is."""
     preset, comparisons, scaled = study.preset, claim.comparisons, ""
@@ -80,6 +97,7 @@ def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
     if not measured and preset.resolution in claim.analogue:
         measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
         scaled = f"At {preset.resolution} px, on the maps of the same size relative to the image. "
+    measured += [measure_attention(study, *pair) for pair in claim.attention]
     line = {"claim": claim.name, "statement": claim.statement}
     if claim.untested:
         return line | {"verdict": "not tested", "evidence": claim.untested[0].upper() + claim.untested[1:] + "."}
@@ -97,11 +115,60 @@ def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
     return line | {"verdict": overall, "evidence": scaled + "; ".join(map(_evidence, measured)) + "."}
 
 
+def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFrame:
+    """Every row's paired difference to the table's reference row, the largest first: row, label, seeds, mean, difference, low, high.
+
+    Few seeds give a row no useful spread of its own, so the interval takes one spread for all: the residual of "row plus seed"
+    over the complete runs of the ResNet pair (a randomised block design; Student's t with (rows - 1)(seeds - 1) degrees of
+    freedom). It assumes that rows spread alike, and is missing with one seed.
+    """
+    from scipy import stats
+
+    tidy = report.scores(study, table)
+    final = tidy[(tidy["metric"] == metric) & tidy["final"]].pivot(index="row", columns="seed", values="value").dropna()
+    if table.reference not in final.index:
+        return pd.DataFrame(columns=["row", "label", "seeds", "mean", "difference", "low", "high"])
+    found = report.records(study, table)
+    alike = [
+        row for row in final.index
+        if rows()[row].recipe != "heykeetae" and all(found[row, seed]["status"] == "complete" for seed in final.columns)
+    ]
+    grid = final.loc[alike].to_numpy()
+    residual = grid - grid.mean(0) - grid.mean(1, keepdims=True) + grid.mean()
+    freedom, seeds = (grid.shape[0] - 1) * (grid.shape[1] - 1), final.shape[1]
+    half = math.nan
+    if freedom > 0:
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(2 * (residual**2).sum() / freedom / seeds)
+    frame = pd.DataFrame({"mean": final.mean(axis=1), "difference": (final - final.loc[table.reference]).mean(axis=1)}).reset_index()
+    frame["low"], frame["high"] = frame["difference"] - half, frame["difference"] + half
+    frame.insert(1, "label", [rows()[row].label for row in frame["row"]])
+    frame.insert(2, "seeds", seeds)
+    frame = frame[frame["row"] != table.reference]
+    return frame.sort_values("difference", key=abs, ascending=False, ignore_index=True)
+
+
+def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
+    """`effects` for a reader, with whether each is larger than attention's own and whether its interval excludes zero."""
+    frame = effects(study, table)
+    own = frame.set_index("row")["difference"].get("recipe_none", math.nan)
+    interval = [f"{low:+.1f} to {high:+.1f}" if low == low else "–" for low, high in zip(frame["low"], frame["high"])]
+    clear = ["–" if low != low else "yes" if low > 0 or high < 0 else "no" for low, high in zip(frame["low"], frame["high"])]
+    larger = ["its own" if row == "recipe_none" else "yes" if abs(d) > abs(own) else "no" for row, d in zip(frame["row"], frame["difference"])]
+    return pd.DataFrame({
+        "changed": frame["label"],
+        report.heading("fid", study.preset): frame["mean"].map("{:.1f}".format),
+        "Δ to released_code": frame["difference"].map("{:+.1f}".format),
+        f"{CONFIDENCE:.0%} interval": interval,
+        "apart from zero": clear,
+        "larger than attention's": larger,
+    })
+
+
 def _evidence(m: Measured) -> str:
     if not m.differences:
         return f"{m.text}: not run"
     mean = np.mean(m.differences)
-    text = f"{m.text}: " + (f"{'better' if mean > 0 else 'worse'} by {abs(mean):.2f}" if mean else "no difference")
+    text = f"{m.text}: " + (f"{m.words[int(mean < 0)]} {abs(mean):.2f}" if mean else "no difference")
     if m.interval is None:
         return text + " (1 seed, no interval)"
     low, high = m.interval

@@ -82,9 +82,9 @@ def test_the_picture_shows_what_is_attended():
 
     image = np.full((1, 32, 32, 3), 40, np.uint8)
     sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(image, map_of(lambda q: 0, 256, 64).numpy()))))
-    assert sheet.shape == (128, 6 * 128 + 5 * sheets.GAP, 3)
-    panel = sheet[:, 128 + sheets.GAP :][:, :128]
-    assert (panel[4, 4] == 40).all() and (panel[-4, -4] == 255).all() and tuple(panel[64, 64]) == tuple(sheets.MARK)
+    assert sheet.shape == (96, 6 * 96 + 5 * sheets.GAP, 3)
+    panel = sheet[:, 96 + sheets.GAP :][:, :96]
+    assert (panel[4, 4] == 40).all() and (panel[-4, -4] == 255).all() and tuple(panel[48, 48]) == tuple(sheets.MARK)
 
 
 def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_data, capsys):

@@ -13,7 +13,7 @@ import time
 import nbformat
 import pytest
 
-from repro import cli, data, paper, runs, study
+from repro import cli, data, pages, paper, runs, study
 from repro.config import PRESETS
 
 REPRO = [sys.executable, "-m", "repro"]
@@ -34,12 +34,12 @@ def test_end_to_end(reproduced):
     out, done = reproduced
     assert done.returncode == 0, done.stderr
     folder = out / "rehearsal"
-    for notebook in (*(t.notebook for t in paper.TABLES.values()), "report"):
+    for notebook in (*(t.notebook for t in paper.TABLES.values()), "report", *pages.FIGURES):
         cells = nbformat.read(folder / f"{notebook}.ipynb", 4).cells
         assert all(c.execution_count for c in cells if c.cell_type == "code")
         outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
         assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
-        assert (folder / f"{notebook}.csv").exists() and (folder / f"{notebook}.md").exists()
+        assert notebook in pages.FIGURES or (folder / f"{notebook}.csv").exists() and (folder / f"{notebook}.md").exists()
     assert len(list(folder.glob("runs/*/seed0/run.json"))) == len(list(folder.glob("runs/*/seed0/samples.png"))) == 9
     assert "attention at 64" in done.stdout and "n/a at 32 px" in done.stdout and "C5" in done.stdout
 
@@ -224,7 +224,7 @@ def test_committed_results_are_whole():
             assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
         for name in names:
             # the rehearsal is a reference of the regression check alone
-            assert (folder / f"{paper.TABLES[name].notebook}.ipynb").exists() or folder.name == "rehearsal"
+            assert (folder / f"{paper.WITH_NOTEBOOK[name].notebook}.ipynb").exists() or folder.name == "rehearsal"
             for task in committed.tasks([name]):
                 record = committed.run(task.row, task.seed).read()
                 assert record["config"]["preset"]["steps"] == PRESETS[folder.name].steps

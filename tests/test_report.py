@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro import paper, plots, report, runs
+from repro import attention, pages, paper, plots, report, runs
 from repro.config import ReproError
 from repro.study import Study, configure, rows, run_name
-from repro.verdicts import measure, t_interval, verdicts
+from repro.verdicts import effects, measure, show_effects, t_interval, verdicts
 
 DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, "references": 20}
 
@@ -133,7 +133,7 @@ def test_the_decline_is_from_best_to_last(study_of):
 
 def test_claims_about_maps_that_do_not_exist(study_of):
     found = verdicts(study_of({"none": [100]})).set_index("claim")["verdict"]
-    assert found["C3"] == "not testable" and found["C7"] == "not tested" and found["C4"] == "not run"
+    assert found["C3"] == "not testable" and found["C8"] == "not tested" and found["C7"] == found["C4"] == "not run"
 
 
 def test_the_interval_is_students(study_of):
@@ -205,6 +205,105 @@ def test_a_record_that_breaks_the_schema_is_refused_by_field(study_of, change, n
         run.read()
 
 
+# --- the recipes
+
+
+def recipe_study(study_of, **more):
+    """Two seeds, a spread of the seeds (+-10) that pairing takes out, and residuals that can be counted by hand."""
+    fids = {"attention_16": [100, 120], "none": [110, 130], "knob_flip": [94, 126], "knob_init": [146, 154]}
+    return study_of(fids | more)
+
+
+def test_effects_are_paired_and_ranked_with_one_spread_for_all(study_of):
+    frame = effects(recipe_study(study_of), paper.RECIPE_TABLE)
+    assert frame["label"].tolist() == ["orthogonal init", "no attention", "random flips"] and frame["difference"].tolist() == [40, 10, 0]
+    # differences between seeds 20, 20, 32, 8; their mean 20: residuals of half the deviation in each of two cells; 3 degrees of freedom
+    spread = np.sqrt((2 * (6**2 + 6**2)) / 3)
+    half = 3.182446 * spread * np.sqrt(2 / 2)
+    assert (frame["high"] - frame["difference"]).tolist() == pytest.approx([half] * 3, rel=1e-5)
+    shown = show_effects(recipe_study(study_of), paper.RECIPE_TABLE).set_index("changed")
+    assert shown["larger than attention's"].tolist() == ["yes", "its own", "no"]
+    assert shown["apart from zero"].tolist() == ["yes", "no", "no"]
+
+
+def test_other_networks_and_failed_runs_are_ranked_but_do_not_widen_the_interval(study_of):
+    before = effects(recipe_study(study_of), paper.RECIPE_TABLE)
+    after = effects(recipe_study(study_of, recipe_heykeetae=[300, 900]), paper.RECIPE_TABLE)
+    assert after["row"].iloc[0] == "recipe_heykeetae" and (after["high"] - after["difference"]).max() == pytest.approx((before["high"] - before["difference"]).max())
+
+
+def test_effects_of_one_seed_have_no_interval_and_of_no_reference_there_are_none(study_of):
+    one = show_effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
+    assert one.iloc[0][["95% interval", "apart from zero"]].tolist() == ["–", "–"]
+    assert plots.effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
+
+
+def test_effects_without_the_reference_row_are_none(study_of):
+    assert effects(study_of({"none": [110]}), paper.RECIPE_TABLE).empty
+
+
+def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
+    changes = report.changes(study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE).set_index("")["changes"]
+    assert changes["released_code"] == "–" and changes["no attention"] == "attention_at []"
+    assert changes["random flips"] == "flip True" and changes["Adam beta2 0.9"] == "beta2 0.9"
+    assert "bn_momentum 0.01" in changes["BN momentum 0.01"] and "network dcgan" in changes["heykeetae"]
+    assert changes.drop("released_code").nunique() == len(changes) - 1
+
+
+# --- attention
+
+
+def with_attention(study, values, row="attention_16"):
+    """Write attention into the row's runs: values is {quantity: [of seed 0, ...]} at the last step, others 0."""
+    for seed in range(study.seeds):
+        run = study.run(row, seed)
+        block = {q: {"G 16x16": values.get(q, [0.0] * 9)[seed], "D 16x16": -1.0} for q in report.ATTENTION}
+        run.write(run.read() | {"attention": [{"step": 2} | {q: {"G 16x16": 5.0, "D 16x16": 5.0} for q in block}, {"step": 4} | block]})
+    return study
+
+
+@pytest.mark.parametrize("colour, verdict", [([20, 21, 19], "supported"), ([40, 41, 39], "contradicted"), ([29, 31, 28], "inconclusive")])
+def test_the_claim_about_attention_maps(study_of, colour, verdict):
+    values = {"colour": colour, "colour_other": [30, 30, 30], "distance": [0.4, 0.41, 0.42], "distance_nearest": [0.05] * 3}
+    study = with_attention(study_of({"attention_16": [100, 101, 102]}), values)
+    assert verdicts(study, "C7").iloc[0]["verdict"] == verdict
+
+
+def test_attention_that_was_not_recorded_is_not_run(study_of):
+    assert verdicts(study_of({"attention_16": [100, 101]}), "C7").iloc[0]["verdict"] == "not run"
+
+
+def test_the_tables_of_attention_and_neighbours(study_of):
+    study = with_attention(study_of({"none": [90, 91], "attention_16": [100, 101]}), {"entropy": [0.5, 0.7]})
+    shown = report.present_attention(study, paper.TABLE1)
+    assert shown[["", "block"]].to_numpy().tolist() == [["attention at 16", "D 16x16"], ["attention at 16", "G 16x16"]] or shown["block"].tolist() == ["G 16x16", "D 16x16"]
+    assert shown.set_index("block").loc["G 16x16", report.ATTENTION["entropy"]] == "0.600"  # the last step, mean over seeds
+    assert len(report.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
+    for seed, samples in ((0, 2.0), (1, 3.0)):
+        run = study.run("attention_16", seed)
+        run.write(run.read() | {"neighbours": {"samples": samples, "real": 1.0}})
+    near = report.neighbours(study, paper.TABLE1)
+    assert near.to_numpy().tolist() == [["attention at 16", "2.50", "1.00"]]
+
+
+def test_every_measured_quantity_of_attention_is_shown():
+    import torch
+
+    measured = attention.statistics(torch.full((1, 16, 4), 1 / 4), np.zeros((1, 8, 8, 3), np.uint8))
+    assert measured.keys() == report.ATTENTION.keys()
+
+
+def test_the_differences_page_has_each_setting_and_its_effect(study_of, tmp_path, monkeypatch):
+    study = recipe_study(study_of)
+    (study.folder / "recipes.ipynb").write_text("{}")
+    pages.write_differences(tmp_path)
+    page = (tmp_path / "differences.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("| init "))
+    assert "+40.0 (" in line and "orthogonal" in line
+    assert "| Adam beta1" not in page  # alike everywhere
+    assert "D's power iteration" in page and "one an update" in page
+
+
 # --- the paper as data
 
 
@@ -215,8 +314,9 @@ def test_the_papers_tables():
     assert list(fid.values()) == [22.96, 22.98, 22.14, 18.28, 18.65, 42.13, 22.40, 27.33, 28.82]
     assert list(score.values()) == [42.87, 43.15, 45.94, 51.43, 52.52, 23.17, 44.49, 38.50, 38.96]
     assert [c.name for c in paper.CLAIMS] == [f"C{i}" for i in range(1, 9)]
-    assert len(rows()) == 21  # and the regression check's, and the recipes'
+    assert len(rows()) == 32  # and the regression check's, and the recipes'
     for claim in paper.CLAIMS:
+        assert {name for pair in claim.attention for name in pair} <= report.ATTENTION.keys()
         for c in (*claim.comparisons, *(c for cs in claim.analogue.values() for c in cs)):
             assert set(c.better + c.worse) <= rows().keys()
 
