@@ -199,11 +199,11 @@ def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run'
         raise ReproError(f"The networks of {folder} have no attention: name a run of a row such as attention_16.")
     measured, picture = maps.look(g, d, config, precision)
     run = runs.Run(folder)
-    runs.write_atomically(run.attention_path, picture)
+    runs.write_atomically(run.picture("attention"), picture)
     gamma = {f"{name} {stage}": v for name, network in (("G", g), ("D", d)) for stage, v in models.gammas(network).items()}
     frame = pd.DataFrame({"gamma": gamma} | measured).map("{:.3f}".format)
     _print_frame(frame.rename_axis("").reset_index(), "What is attended to: distances in sides of the image, colours in grey levels")
-    _say(f"The picture: {run.attention_path}")
+    _say(f"The picture: {run.picture('attention')}")
 
 
 @app.command()

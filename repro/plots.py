@@ -197,7 +197,7 @@ def picture(study: Study, row: str, name: str, seed: int = 0):
     """One of a run's own pictures (attention, neighbours, interpolations, samples), enlarged; or what makes it where there is none."""
     from IPython.display import Image, Markdown
 
-    path = study.run(run_name(rows()[row], study.preset), seed).folder / f"{name}.png"
+    path = study.run(run_name(rows()[row], study.preset), seed).picture(name)
     if not path.exists():
         return Markdown(f"*No {name}.png: these runs were recorded without it; `repro train {row} --preset {study.preset.name}` makes it.*")
     return Image(data=path.read_bytes(), alt=f"{name} of {row}, seed {seed}", width=760)

@@ -124,17 +124,9 @@ class Run:
     def samples_path(self) -> Path:
         return self.folder / "samples.png"
 
-    @property
-    def attention_path(self) -> Path:
-        return self.folder / "attention.png"
-
-    @property
-    def neighbours_path(self) -> Path:
-        return self.folder / "neighbours.png"
-
-    @property
-    def interpolations_path(self) -> Path:
-        return self.folder / "interpolations.png"
+    def picture(self, name: str) -> Path:
+        """Where "attention", "neighbours" or "interpolations" is drawn."""
+        return self.folder / f"{name}.png"
 
     @property
     def committed(self) -> list[Path]:

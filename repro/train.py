@@ -295,11 +295,11 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             if attention.blocks(g):
                 measured, picture = attention.look(sampled, d, config, precision, device)
                 record["attention"].append({"step": step} | measured)
-                runs.write_atomically(run.attention_path, picture)
+                runs.write_atomically(run.picture("attention"), picture)
             if last or reason:
                 nearest, record["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
-                runs.write_atomically(run.neighbours_path, sheets.neighbours(images[:NEIGHBOURS], nearest))
-                runs.write_atomically(run.interpolations_path, sheets.grid(interpolations(sampled, config, precision, device)))
+                runs.write_atomically(run.picture("neighbours"), sheets.neighbours(images[:NEIGHBOURS], nearest))
+                runs.write_atomically(run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device)))
             save(status)
             keep_best(run, record)
         elif time.monotonic() - saved_at > CHECKPOINT_SECONDS:
