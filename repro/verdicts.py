@@ -164,6 +164,21 @@ def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
     })
 
 
+def effects_in_words(study: Study, table: paper.Table) -> str:
+    """How many single settings move the score more than attention does, in a sentence."""
+    frame = effects(study, table).set_index("row")
+    knobs = frame[frame.index.str.startswith("knob_")]
+    if knobs.empty or "recipe_none" not in frame.index:
+        return "The rows that this takes have not all run."
+    own = frame.loc["recipe_none", "difference"]
+    larger = knobs[knobs["difference"].abs() > abs(own)]
+    names = f" ({', '.join(larger['label'])})" if len(larger) else ""
+    return (
+        f"Leaving attention out moves {report.heading('fid', study.preset)} by {own:+.1f}; {len(larger)} of the {len(knobs)} single settings move it"
+        f" further{names}, and so do {int((frame.drop(knobs.index)['difference'].abs() > abs(own)).sum())} of the {len(frame) - len(knobs) - 1} other recipes."
+    )
+
+
 def _evidence(m: Measured) -> str:
     if not m.differences:
         return f"{m.text}: not run"

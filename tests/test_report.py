@@ -10,7 +10,7 @@ import pytest
 from repro import attention, pages, paper, plots, report, runs
 from repro.config import ReproError
 from repro.study import Study, configure, rows, run_name
-from repro.verdicts import effects, measure, show_effects, t_interval, verdicts
+from repro.verdicts import effects, effects_in_words, measure, show_effects, t_interval, verdicts
 
 DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, "references": 20}
 
@@ -224,6 +224,8 @@ def test_effects_are_paired_and_ranked_with_one_spread_for_all(study_of):
     shown = show_effects(recipe_study(study_of), paper.RECIPE_TABLE).set_index("changed")
     assert shown["larger than attention's"].tolist() == ["yes", "its own", "no"]
     assert shown["apart from zero"].tolist() == ["yes", "no", "no"]
+    words = effects_in_words(recipe_study(study_of, recipe_paper_text=[200, 220]), paper.RECIPE_TABLE)
+    assert "by +10.0; 1 of the 2 single settings move it further (orthogonal init), and so do 1 of the 1 other recipes." in words
 
 
 def test_other_networks_and_failed_runs_are_ranked_but_do_not_widen_the_interval(study_of):
