@@ -65,20 +65,16 @@ def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
     queries, keys = attention.shape[1:]
     distances = torch.cdist(positions(queries), positions(keys))
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    differences = torch.cdist(colours(x, queries), colours(x, keys)) / math.sqrt(3)
-
-    def mean(weights: Tensor, of: Tensor) -> float:
-        return (weights * of).sum(-1).mean().item()
-
-    return {
-        "distance": mean(attention, distances),
-        "distance_uniform": distances.mean().item(),
-        "distance_nearest": distances.min(-1).values.mean().item(),
-        "entropy": torch.special.entr(attention).sum(-1).mean().item() / math.log(keys),
-        "colour": mean(attention, differences),
-        "colour_other": mean(attention.roll(1, 0), differences),
-        "colour_uniform": differences.mean().item(),
-    }
+    sums = dict.fromkeys(("distance", "entropy", "colour", "colour_other", "colour_uniform"), 0.0)
+    for i, (of_queries, of_keys) in enumerate(zip(colours(x, queries), colours(x, keys), strict=True)):  # one by one: 64x64 maps are large
+        differences = torch.cdist(of_queries, of_keys) / math.sqrt(3)
+        sums["distance"] += (attention[i] * distances).sum(-1).mean().item()
+        sums["entropy"] += torch.special.entr(attention[i]).sum(-1).mean().item() / math.log(keys)
+        sums["colour"] += (attention[i] * differences).sum(-1).mean().item()
+        sums["colour_other"] += (attention[i - 1] * differences).sum(-1).mean().item()
+        sums["colour_uniform"] += differences.mean().item()
+    bounds = {"distance_uniform": distances.mean().item(), "distance_nearest": distances.min(-1).values.mean().item()}
+    return {name: value / len(images) for name, value in sums.items()} | bounds
 
 
 @torch.no_grad()
