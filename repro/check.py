@@ -134,9 +134,11 @@ def digest(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([failed, nearest[~settings]])[[*frame.columns[:6], "passed"]].sort_index()
 
 
-def reference_tasks(reference: Study, now: Study) -> list[Task]:
-    """The runs that the reference holds. Raises ReproError when it holds none of them."""
-    tasks = [task for task in now.tasks(paper.ALL_TABLES) if reference.run(task.row, task.seed).json_path.exists()]
+def reference_tasks(reference: Study, now: Study, tables: Iterable[str] = (*paper.TABLES, paper.CHECK.name)) -> list[Task]:
+    """The runs of the tables that the reference holds: to train again, those of the paper's tables and of the check alone, as the
+    recipes would double its time. Raises ReproError when it holds none of them.
+    """
+    tasks = [task for task in now.tasks(tables) if reference.run(task.row, task.seed).json_path.exists()]
     if not tasks:
         raise ReproError(f"There are no runs of {now.preset.name} in {reference.folder}: name a folder such as results/smoke.")
     return tasks

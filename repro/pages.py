@@ -198,7 +198,7 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     for name in names:
         execute_notebook(paper.WITH_NOTEBOOK[name].notebook, study, folder)
         write_table(study, paper.WITH_NOTEBOOK[name], folder)
-    if {"table1", "table2"} <= set(names):
+    if {"table1", "table2"} <= set(names) and not report.attention(study, paper.TABLE1).empty:  # older runs did not record it
         for name in FIGURES:
             execute_notebook(name, study, folder)
     if set(names) & set(paper.TABLES):
@@ -212,7 +212,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     Runs that are not finished stay behind; those of a row that the study does not have any more are removed with it.
     """
     names = study.finished_tables()
-    tasks = check.reference_tasks(study, study)
+    tasks = check.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
     write_changes(target, study, [task for task in tasks if target.run(task.row, task.seed).json_path.exists()], why)

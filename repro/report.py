@@ -158,6 +158,8 @@ def attention(study: Study, table: paper.Table) -> pd.DataFrame:
 def present_attention(study: Study, table: paper.Table) -> pd.DataFrame:
     """`attention` at the last scored step for a reader: a line per row and block, means over seeds; strings throughout."""
     frame = attention(study, table)
+    if frame.empty:
+        return pd.DataFrame(columns=["", "block", *ATTENTION.values()])
     last = frame[frame["step"] == frame.groupby(["row", "seed"])["step"].transform("max")]
     means = last.groupby(["row", "block"], sort=False).mean(numeric_only=True).reset_index()
     labels = {row.name: row.label for row in table.rows}
