@@ -292,9 +292,9 @@ def _number(value: float, digits: int, sign: bool = False) -> str:
 
 
 def _cell(mean: float, sd: float, status: str, digits: int) -> str:
-    """Mean and, over two seeds or more, standard deviation; the status where nothing was scored (not run, n/a)."""
+    """Mean and, over two seeds or more, standard deviation; where nothing was scored the status (not run, n/a), or a dash."""
     if math.isnan(mean):
-        return status
+        return "–" if status == "complete" else status
     return f"{mean:.{digits}f}" if math.isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 

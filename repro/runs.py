@@ -128,11 +128,6 @@ class Run:
         """Where "attention", "neighbours" or "interpolations" is drawn."""
         return self.folder / f"{name}.png"
 
-    @property
-    def committed(self) -> list[Path]:
-        """What of the run is kept under results/: the record and the pictures there are."""
-        return [self.json_path, *sorted(self.folder.glob("*.png"))]
-
     def read(self) -> dict | None:
         """The record, or None when there is none. Raises ReproError for one that cannot be read or is of a newer schema."""
         try:

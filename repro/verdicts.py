@@ -175,7 +175,7 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
     names = f" ({', '.join(larger['label'])})" if len(larger) else ""
     return (
         f"Leaving attention out moves {report.heading('fid', study.preset)} by {own:+.1f}; {len(larger)} of the {len(knobs)} single settings move it"
-        f" further{names}, and so do {int((frame.drop(knobs.index)['difference'].abs() > abs(own)).sum())} of the {len(frame) - len(knobs) - 1} other recipes."
+        f" further{names}, and so do {int((frame.drop(knobs.index)['difference'].abs() > abs(own)).sum())} of the {len(frame) - len(knobs) - 1} rows with a whole recipe changed."
     )
 
 

@@ -225,7 +225,7 @@ def test_effects_are_paired_and_ranked_with_one_spread_for_all(study_of):
     assert shown["larger than attention's"].tolist() == ["yes", "its own", "no"]
     assert shown["apart from zero"].tolist() == ["yes", "no", "no"]
     words = effects_in_words(recipe_study(study_of, recipe_paper_text=[200, 220]), paper.RECIPE_TABLE)
-    assert "by +10.0; 1 of the 2 single settings move it further (orthogonal init), and so do 1 of the 1 other recipes." in words
+    assert "by +10.0; 1 of the 2 single settings move it further (orthogonal init), and so do 1 of the 1 rows with a whole recipe changed." in words
 
 
 def test_other_networks_and_failed_runs_are_ranked_but_do_not_widen_the_interval(study_of):
