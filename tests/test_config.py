@@ -136,6 +136,15 @@ def test_a_later_field_enters_the_identity_only_where_it_is_not_its_default():
     assert json.loads(json.dumps(changed.identity)) == changed.identity  # plain data
 
 
+def test_short_presets_shorten_the_average_of_weights():
+    biggan = lambda preset: Config(RECIPES["biggan_pytorch"], PRESETS[preset])
+    assert (biggan("imagenet").ema_decay, biggan("imagenet").ema_start) == (0.9999, 2000)
+    assert biggan("smoke").ema_start == 20 and 1 / (1 - biggan("smoke").ema_decay) == pytest.approx(100, rel=0.01)
+    assert Config(Recipe(), PRESETS["smoke"]).ema_decay is None
+    assert "average_scale" not in Config(Recipe(), PRESETS["smoke"]).identity["preset"]  # it decides nothing there: older runs are the same
+    assert biggan("smoke").identity["preset"]["average_scale"] == 0.01
+
+
 def test_the_papers_text_as_a_recipe():
     text = RECIPES["paper_text"]
     assert (text.value_divisor, text.attention_pool, text.beta2) == (8, False, 0.9)

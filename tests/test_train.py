@@ -188,6 +188,18 @@ def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, t
         assert torch.equal(state["ema"][f"module.{name}"], state["g"][name])
 
 
+def test_samples_come_from_the_average_only_once_it_has_begun(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    seen, original = [], train.sample
+    monkeypatch.setattr(train, "sample", lambda g, *a: seen.append(g.last_conv.bias.clone()) or original(g, *a))
+    record = train_in(tmp_path, make_config(ema_decay=0.5, ema_start=3, steps=4, score_every=2), shapes_data)
+    state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
+    assert ["average_lag" in entry for entry in record["history"]] == [False, False, True, True]
+    assert not torch.equal(seen[0], state["ema"]["module.last_conv.bias"]) and torch.equal(seen[1], state["ema"]["module.last_conv.bias"])
+    assert seen[0].abs().max() > 0  # the present weights after two steps, not those of an untrained network, whose biases are 0
+    _, g, _, _ = checkpoint.trained(tmp_path)
+    assert torch.equal(g.last_conv.bias, seen[1])
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
     calls, original = [], losses.hinge_d
     monkeypatch.setattr(losses, "hinge_d", lambda *a: calls.append(1) or original(*a) * (math.nan if len(calls) == 3 else 1))
