@@ -55,11 +55,12 @@ def test_attention_at_64_needs_less_than_half_the_memory():
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    peaks = []
-    for fused_from in (1, 10**9):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
-            peaks.append(alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1])
-    assert peaks[0] < peaks[1] / 2, peaks
+    def peak(fused_from):  # in a process of its own; what else happens in one only adds, up to 60 MiB
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as alone:
+            return min(alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1] for _ in range(4))
+
+    fused, held = peak(1), peak(10**9)
+    assert fused < held / 2, (fused, held)
 
 
 def test_lines_say_whether_a_target_is_reached(tmp_path):

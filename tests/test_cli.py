@@ -134,7 +134,7 @@ def test_ctrl_c_and_a_schedulers_notice_leave_a_resumable_study(tmp_path, sent):
     while not any(json.loads(p.read_text())["step"] for p in folder.glob("*/seed0/run.json")) and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=240)
     assert process.returncode == runs.INTERRUPTED and "same command continues" in error
     records = [json.loads(p.read_text()) for p in folder.glob("*/seed0/run.json")]
     stopped = [r for r in records if r["status"] == "interrupted"]
