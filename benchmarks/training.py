@@ -24,7 +24,7 @@ from repro import models, train
 from repro.bench import PLAIN, Line, load_peer
 from repro.config import PRESETS, Config, Preset, Recipe
 from repro.data import Batches, ImageData
-from repro.study import ALLOCATION
+from repro.executors import ALLOCATION
 
 BATCH, STEPS, CLASSES = 64, 12, 10
 TARGETS = {16: 3.0, 32: 2.0}  # base width -> least ratio to the plain loop

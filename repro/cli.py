@@ -29,6 +29,8 @@ DataOption = Annotated[
     Optional[str], typer.Option(help="Folder of class folders or of Parquet files, or a hub name; default: the preset's own.")
 ]
 JobsOption = Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")]
+ExecutorOption = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster.")]
+AddressOption = Annotated[Optional[str], typer.Option(help='The Ray cluster: "auto", "ray://host:10001"; default: $RAY_ADDRESS, or this machine alone.')]
 MinutesOption = Annotated[
     float, typer.Option(min=0, help="Stop training at the next step after so many minutes, with checkpoints and exit code 75.")
 ]
@@ -51,6 +53,8 @@ def reproduce(
     data: DataOption = None,
     out: OutOption = "outputs",
     max_minutes: MinutesOption = math.inf,
+    executor: ExecutorOption = "local",
+    address: AddressOption = None,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import pages, paper, report as reports
@@ -61,9 +65,9 @@ def reproduce(
     names = _table_names(tables)
     if seeds is None:
         seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
-    study = Study(preset, seeds, out=out, data=data, jobs=jobs, max_minutes=max_minutes)
+    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address)
     missing = study.missing(names)
-    _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train, {study.jobs} at once.")
+    _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train.")
     study.ensure(*names)
     pages.write_notebooks(study, names, study.folder)
 

@@ -6,11 +6,7 @@ import dataclasses
 import logging
 import math
 import os
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +15,7 @@ from . import paper, runs
 from .config import RECIPES, Config, Preset, ReproError, SizeNotAvailable, choose, get_preset
 
 NOTEBOOKS = runs.PROJECT / "notebooks"
-# glibc keeps freed memory, in huge pages: training at width 16 is 5 % faster when a step's tensors fault in no new pages
-ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-EXECUTORS = ("local", "none")  # none: never train, show what is there
+EXECUTORS = ("local", "ray", "none")  # this machine, a Ray cluster; none: never train, show what is there
 
 
 @dataclass(frozen=True)
@@ -73,32 +67,18 @@ def run_name(row: paper.Row, preset: Preset) -> str:
     raise AssertionError("a row always equals itself")
 
 
-def gpus() -> int:
-    """How many GPUs this process may use."""
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def gpu_of(place: int) -> dict[str, str]:
-    """The environment in which the run at this place among those at once sees one GPU, taken in turns: several small runs share one."""
-    count = gpus()
-    if count < 2:
-        return {}
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return {"CUDA_VISIBLE_DEVICES": allowed[place % count] if len(allowed) >= count else str(place % count)}
-
-
 class Study:
     """The runs of a preset under one folder.
 
-    Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing or
-    "none" to show what is there; out, the folder of studies (relative to the project); data, where the images are (None:
-    the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as cores allow); max_minutes, when training stops.
+    Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing here,
+    "ray" to train it on a Ray cluster, "none" to show what is there; out, the folder of studies (relative to the project); data,
+    where the images are (None: the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as
+    cores allow; on a cluster as many as it has room for); max_minutes, when training stops; address, the cluster's ("auto",
+    "ray://host:10001"; None: $RAY_ADDRESS, or a cluster of this machine alone).
     """
 
-    def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs",
-                 data: str | None = None, jobs: int | None = None, max_minutes: float = math.inf):
+    def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs", data: str | None = None,
+                 jobs: int | None = None, max_minutes: float = math.inf, address: str | None = None):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
@@ -107,13 +87,9 @@ class Study:
         self.out = runs.PROJECT / out
         self.data = data or None
         self.max_minutes = max_minutes
-        self._jobs = jobs
+        self.jobs = jobs
+        self.address = address
         self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
-
-    @property
-    def jobs(self) -> int:
-        """Runs at once."""
-        return self._jobs or gpus() or max(1, (os.cpu_count() or 1) // self.preset.threads)
 
     @classmethod
     def from_parameters(cls, names: dict) -> Study:
@@ -191,7 +167,7 @@ class Study:
             return
         import torch
 
-        from . import data
+        from . import data, executors
         from .evaluate import Scorer
         from .features import check_extractor
 
@@ -202,7 +178,7 @@ class Study:
         self.write_real(loaded)
         torch.set_num_threads(self.preset.threads)  # as where it is computed for a run
         Scorer(missing[0].config, loaded)  # absurd scores of real images end here
-        LocalExecutor(self).train(missing)
+        executors.make(self).train(missing)
 
     def write_real(self, loaded) -> None:
         """real.png: a sheet of training images like the runs' samples.png. loaded: data.ImageData."""
@@ -212,100 +188,6 @@ class Study:
         if not path.exists():
             first = slice(0, 5000)  # enough for some of each class, without reading all of a large memory map
             runs.write_atomically(path, by_class(loaded.images[first], loaded.labels[first]))
-
-
-class LocalExecutor:
-    """Trains runs in processes of this machine, each with the preset's number of threads, as many at once as `study.jobs`, on all GPUs in turns.
-
-    Two single-thread processes on two cores do more steps a second than one process with two threads.
-    """
-
-    def __init__(self, study: Study):
-        self.study = study
-
-    def command(self, task: Task, minutes: float) -> list[str]:
-        words = [sys.executable, "-m", "repro", "train", task.row, "--preset", self.study.preset.name, "--seed", str(task.seed)]
-        words += ["--out", str(self.study.out), "--max-minutes", str(minutes)]
-        return words + (["--data", str(self.study.data)] if self.study.data else [])
-
-    def train(self, tasks: list[Task]) -> None:
-        """Train all; a failed run does not stop the others, bad input and a full disk do.
-
-        Raises ReproError at the end that names the unfinished runs and repeats what the first failed one said, and
-        runs.Interrupted after SIGINT, SIGTERM or the time limit, when every running one has written its checkpoint.
-        """
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        waiting, running, places, ended, codes = list(tasks), {}, {}, [], {}
-        total, start = sum(t.steps for t in tasks), time.monotonic()
-        first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
-        threads = {name: str(self.study.preset.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        environment = os.environ | threads | ALLOCATION | self.study.environment
-
-        def interrupt(*_):
-            raise KeyboardInterrupt
-
-        before = signal.signal(signal.SIGTERM, interrupt)  # a scheduler's notice is handled as Ctrl-C is
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
-        with Progress(*columns, refresh_per_second=2) as progress:
-            bar = progress.add_task("training", total=total, text="")
-            try:
-                while running or (waiting and time.monotonic() - start < 60 * self.study.max_minutes):
-                    left = self.study.max_minutes - (time.monotonic() - start) / 60
-                    while left > 0 and waiting and len(running) < self.study.jobs:
-                        task = waiting.pop(0)
-                        place = min(set(range(self.study.jobs)) - set(places.values()))
-                        folder = self.study.run(task.row, task.seed).folder
-                        folder.mkdir(parents=True, exist_ok=True)
-                        with (folder / "train.log").open("ab") as f:
-                            process = subprocess.Popen(self.command(task, left), stdout=f, stderr=f, env=environment | gpu_of(place))
-                        running[process], places[process] = task, place
-                    time.sleep(0.5)
-                    for process in [p for p in running if p.poll() is not None]:
-                        task = running.pop(process)
-                        del places[process]
-                        ended.append(task)
-                        outcome = self._outcome(task) if process.returncode == 0 else f"stopped with exit code {process.returncode}"
-                        progress.console.print(f"  {task.row} seed {task.seed}: {outcome}", highlight=False)
-                        if process.returncode != 0:
-                            codes[task] = process.returncode
-                        if process.returncode == 2:
-                            waiting.clear()  # bad input or a full disk: the others would end the same way
-                    done = sum(t.steps * self._share(t) for t in tasks)
-                    elapsed = time.monotonic() - start
-                    to_go = f"{(total - done) * elapsed / (done - first) / 60:.0f} min left" if done > first else "starting"
-                    progress.update(bar, completed=done, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done, {to_go}")
-            except KeyboardInterrupt:
-                pass
-            finally:
-                for process in running:
-                    process.terminate()  # each writes a checkpoint at its next step
-                for process in running:
-                    process.wait()
-                signal.signal(signal.SIGTERM, before)
-        unfinished = [t for t in tasks if t not in ended or t in codes]
-        if unfinished and set(codes.values()) <= {runs.INTERRUPTED}:
-            raise runs.Interrupted(f"Stopped with {len(unfinished)} of {len(tasks)} runs to finish; the same command continues them.")
-        if codes:
-            names = ", ".join(f"{t.row} seed {t.seed}" for t in unfinished)
-            first_failed = next(t for t, code in codes.items() if code != runs.INTERRUPTED)
-            raise ReproError(f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self._last_line(first_failed)}")
-
-    def _share(self, task: Task) -> float:
-        record = self.study.run(task.row, task.seed).read()
-        if record is None:
-            return 0.0
-        return 1.0 if record["status"] in runs.FINISHED else record["step"] / task.config.preset.steps
-
-    def _outcome(self, task: Task) -> str:
-        record = self.study.run(task.row, task.seed).read()
-        scores = f", FID ({record['definition']['extractor']}) {record['final']['fid']:.1f}" if record.get("final") else ""
-        return f"{record['status']} at step {record['step']}{scores}"
-
-    def _last_line(self, task: Task) -> str:
-        path = self.study.run(task.row, task.seed).folder / "train.log"
-        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
-        return lines[-1] if lines else f"nothing; see {path}"
 
 
 def execute_notebook(name: str, study: Study, folder: Path) -> Path:

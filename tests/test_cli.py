@@ -13,7 +13,7 @@ import time
 import nbformat
 import pytest
 
-from repro import cli, data, pages, paper, runs, study
+from repro import cli, data, executors, pages, paper, runs, study
 from repro.config import PRESETS
 
 REPRO = [sys.executable, "-m", "repro"]
@@ -161,22 +161,22 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
             alive.remove(self)
             return 0
 
-    monkeypatch.setattr(study.subprocess, "Popen", Process)
-    monkeypatch.setattr(study.time, "sleep", lambda _: None)
-    monkeypatch.setattr(study, "gpus", lambda: 2)
-    monkeypatch.setattr(study.LocalExecutor, "_outcome", lambda *_: "made up")
+    monkeypatch.setattr(executors.subprocess, "Popen", Process)
+    monkeypatch.setattr(executors.time, "sleep", lambda _: None)
+    monkeypatch.setattr(executors, "gpus", lambda: 2)
+    monkeypatch.setattr(executors.LocalExecutor, "_outcome", lambda *_: "made up")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     of = study.Study("rehearsal", out=str(tmp_path))
-    assert of.jobs == 2  # one a GPU unless told otherwise
-    study.LocalExecutor(of).train(of.tasks(["table1"]))
+    assert executors.make(of).jobs == 2  # one a GPU unless told otherwise
+    executors.LocalExecutor(of).train(of.tasks(["table1"]))
     assert [gpu for gpu, _ in started] == ["0", "1", "0", "1", "0"] and max(count for _, count in started) == 1
     started.clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     shared = study.Study("rehearsal", out=str(tmp_path), jobs=4)
-    study.LocalExecutor(shared).train(shared.tasks(["table1"]))
+    executors.LocalExecutor(shared).train(shared.tasks(["table1"]))
     assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(count for _, count in started) == 3
-    monkeypatch.setattr(study, "gpus", lambda: 0)
-    assert study.gpu_of(1) == {} and study.Study("rehearsal").jobs == max(1, os.cpu_count())
+    monkeypatch.setattr(executors, "gpus", lambda: 0)
+    assert executors.gpu_of(1) == {} and executors.make(study.Study("rehearsal")).jobs == max(1, os.cpu_count())
 
 
 def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):
