@@ -6,6 +6,7 @@ import errno
 import logging
 import math
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -319,6 +320,23 @@ def estimate(
     frame, assumptions = estimates.estimate(PRESETS[choose("preset", preset, PRESETS)], gpus, seeds)
     _print_frame(frame, f"Preset {preset} on {gpus} of this machine's devices")
     _say("\n".join(f"* {text}" for text in assumptions))
+
+
+@app.command()
+def commands(
+    preset: PresetOption = "smoke",
+    tables: Annotated[Optional[str], typer.Option(help="Tables, joined by commas; default: the paper's three.")] = None,
+    seeds: Annotated[Optional[int], typer.Option(min=1, help="Training seeds a row; default: the preset's.")] = None,
+    data: DataOption = None,
+    out: OutOption = "outputs",
+) -> None:
+    """Print one plain command for each missing run, the longest first: for a job array or any other scheduler."""
+    from .study import Study
+
+    study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
+    for task in study.missing(_table_names(tables)):
+        words = ["repro", "train", task.row, "--preset", preset, "--seed", str(task.seed), "--out", out, *(["--data", data] if data else [])]
+        print(shlex.join(words))
 
 
 @app.command()

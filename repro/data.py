@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from .config import Config, Preset, ReproError, choose
@@ -110,12 +111,15 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     except ValueError as error:
         log.warning("The prepared data in %s are damaged (%s): preparing them again.", folder.name, error)
         shutil.rmtree(folder, ignore_errors=True)
-    if path is None:
-        from .shapes import CLASS_NAMES, symmetric_shapes
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # runs that start together on one machine fetch and prepare once
+        if not folder.exists():
+            if path is None:
+                from .shapes import CLASS_NAMES, symmetric_shapes
 
-        _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, preset.resolution), strict=True), CLASS_NAMES)
-    else:
-        _write_cache(folder, *_prepare(path, preset.resolution))
+                _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, preset.resolution), strict=True), CLASS_NAMES)
+            else:
+                _write_cache(folder, *_prepare(path, preset.resolution))
     return _read_cache(name, folder)
 
 

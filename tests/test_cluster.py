@@ -1,0 +1,162 @@
+"""A study on a Ray cluster of two nodes (two raylets of this machine), and what happens when parts of it die."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from repro import cli, cluster, executors, runs
+from repro.config import ReproError
+from repro.study import Study
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+
+@pytest.fixture
+def two_nodes(monkeypatch):
+    """A head without processors, and two nodes with one each."""
+    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def study_on(made, folder, tables=("figure3",), **more):
+    study = Study("rehearsal", 1, "ray", out=str(folder), address=made.address, **more)
+    return study, study.tasks(tables)
+
+
+def recorded(study, tasks):
+    """What the runs recorded, without their times and places."""
+    return {t.row: {k: v for k, v in study.run(t.row, t.seed).read().items() if k != "provenance"} for t in tasks}
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The same runs by the local executor."""
+    study = Study("rehearsal", 1, "local", out=str(tmp_path_factory.mktemp("local")))
+    tasks = study.tasks(["figure3"])
+    study.train(tasks)
+    return recorded(study, tasks)
+
+
+def hide_storage(executor):
+    """As if no node saw the driver's disk."""
+    executor.token.unlink()
+    return executor
+
+
+def starts(folder):
+    """How often each run's process began."""
+    return {log.parent.parent.name: log.read_text().count("step 1/4") for log in folder.rglob("train.log")}
+
+
+def test_a_study_on_two_nodes_is_the_local_one_bit_for_bit(two_nodes, local, tmp_path):
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    study.train(tasks)
+    assert recorded(study, tasks) == local and set(starts(tmp_path).values()) == {1}
+    assert not list(study.folder.glob(".shared-*"))
+    study.train(tasks)  # nothing is left to do
+    assert set(starts(tmp_path).values()) == {1}
+
+
+def test_nodes_without_the_drivers_disk_deliver_everything(two_nodes, local, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "SCRATCH", str(tmp_path / "node's own"))
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    hide_storage(executors.make(study)).train(tasks)
+    assert recorded(study, tasks) == local
+    for task in tasks:
+        there, here = (runs.Run(runs.run_folder(f, "rehearsal", task.row, 0)).folder for f in (tmp_path / "node's own", tmp_path / "out"))
+        assert {p.name for p in here.iterdir()} >= {"run.json", "samples.png", "checkpoint.pt", "train.log", "neighbours.png"}
+        assert all((there / p.name).read_bytes() == p.read_bytes() for p in here.iterdir())
+
+
+def when_running(study, act):
+    """A thread that acts once, when a run has begun to train. The test's own thread trains, as it handles signals."""
+    import threading
+
+    def wait():
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            if any('"status": "running"' in path.read_text() for path in study.folder.glob("runs/*/seed0/run.json")):
+                act()
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def kill_workers():
+    """Every process that Ray runs a training for, as the system's memory killer would."""
+    for line in subprocess.run(["pgrep", "-f", "ray::train_on_node"], capture_output=True, text=True).stdout.split():
+        os.kill(int(line), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("what", ["worker", "node", "frozen node"])
+def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_path, what):
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    node = two_nodes.nodes[0]
+    raylet = node.all_processes["raylet"][0].process.pid
+
+    def freeze():  # past the health check's patience: the cluster takes it for dead, as one that is cut off
+        os.kill(raylet, signal.SIGSTOP)
+        time.sleep(10)
+        os.kill(raylet, signal.SIGCONT)
+
+    act = {"worker": kill_workers, "node": lambda: two_nodes.remove_node(node, allow_graceful=False), "frozen node": freeze}[what]
+    thread = when_running(study, act)
+    study.train(tasks)
+    thread.join(60)
+    assert not thread.is_alive() and recorded(study, tasks) == local
+
+
+def test_a_driver_that_dies_is_started_again(two_nodes, local, tmp_path):
+    words = [sys.executable, "-m", "repro", "reproduce", "--preset", "rehearsal", "--tables", "figure3", "--executor", "ray",
+             "--address", two_nodes.address, "--out", str(tmp_path / "out")]
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    when_running(study, driver.kill).join(130)
+    assert driver.wait() == -signal.SIGKILL
+    study.train(tasks)
+    assert recorded(study, tasks) == local
+
+
+def test_an_interrupted_driver_leaves_checkpoints_and_an_idle_cluster(two_nodes, local, tmp_path):
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    thread = when_running(study, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(runs.Interrupted, match="the same command continues them"):
+        study.train(tasks)
+    thread.join()
+    assert not subprocess.run(["pgrep", "-f", f"repro train .*{tmp_path}"], capture_output=True).stdout  # no training is left
+    assert any((study.run(t.row, 0).folder / "checkpoint.pt").exists() for t in tasks)
+    again, _ = study_on(two_nodes, tmp_path / "out")
+    again.train(tasks)
+    assert recorded(again, tasks) == local
+
+
+def test_a_node_with_another_version_is_refused(two_nodes, tmp_path, monkeypatch):
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    monkeypatch.setattr(runs, "code_revision", lambda: {"sources": "made up"})
+    with pytest.raises(ReproError, match="another version of this project"):
+        executors.make(study).train(tasks)
+
+
+def test_no_cluster_is_one_sentence(tmp_path, capsys):
+    assert cli.run(["reproduce", "--preset", "rehearsal", "--executor", "ray", "--address", "127.0.0.1:1", "--out", str(tmp_path)]) == 2
+    assert "There is no Ray cluster at '127.0.0.1:1'" in capsys.readouterr().err
+
+
+def test_commands_for_any_scheduler(tmp_path, capsys):
+    assert cli.run(["commands", "--preset", "imagenet", "--out", str(tmp_path), "--data", "two words"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 13 * 3 and lines[0] == f"repro train sngan_projection --preset imagenet --seed 0 --out {tmp_path} --data 'two words'"
