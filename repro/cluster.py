@@ -11,6 +11,7 @@ import ctypes
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -127,11 +128,15 @@ class RayExecutor(Executor):
             import ray
         except ImportError:
             raise ReproError('Ray is not installed: pip install "ray" (or this project with its extra: -e ".[cluster]") on every node.') from None
+        address = self.study.address or os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(self.study.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+            if host:
+                socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
+            ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        except (OSError, ValueError, RuntimeError) as error:  # ConnectionError is an OSError
             raise ReproError(
-                f"There is no Ray cluster at {self.study.address!r} ({str(error).splitlines()[0]}): start one with ray start --head, or leave --address out."
+                f"There is no Ray cluster at {address!r} ({str(error).splitlines()[0]}): start one with ray start --head, or leave --address out."
             ) from error
         return ray
 
