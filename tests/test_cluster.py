@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,25 +81,25 @@ def test_nodes_without_the_drivers_disk_deliver_everything(two_nodes, local, tmp
 
 
 def when_running(study, act):
-    """A thread that acts once, when a run has begun to train. The test's own thread trains, as it handles signals."""
-    import threading
+    """Act once, in a thread (the test's own trains, as it handles signals), when a run has begun to train: a future of whether it did."""
 
     def wait():
         end = time.monotonic() + 120
         while time.monotonic() < end:
             if any('"status": "running"' in path.read_text() for path in study.folder.glob("runs/*/seed0/run.json")):
                 act()
-                return
+                return True
             time.sleep(0.05)
+        return False
 
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    return thread
+    return ThreadPoolExecutor(1).submit(wait)
 
 
 def kill_workers():
     """Every process that Ray runs a training for, as the system's memory killer would."""
-    for line in subprocess.run(["pgrep", "-f", "ray::train_on_node"], capture_output=True, text=True).stdout.split():
+    found = subprocess.run(["pgrep", "-f", "ray::train_on_node"], capture_output=True, text=True).stdout.split()
+    assert found
+    for line in found:
         os.kill(int(line), signal.SIGKILL)
 
 
@@ -114,31 +115,26 @@ def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_p
         os.kill(raylet, signal.SIGCONT)
 
     act = {"worker": kill_workers, "node": lambda: two_nodes.remove_node(node, allow_graceful=False), "frozen node": freeze}[what]
-    thread = when_running(study, act)
+    acted = when_running(study, act)
     study.train(tasks)
-    thread.join(60)
-    assert not thread.is_alive() and recorded(study, tasks) == local
+    assert acted.result(60) and recorded(study, tasks) == local
+    assert sum(not node["Alive"] for node in ray.nodes()) == (what != "worker")
 
 
-def test_a_driver_that_dies_is_started_again(two_nodes, local, tmp_path):
+def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, local, tmp_path):
+    study, tasks = study_on(two_nodes, tmp_path / "out")
+    acted = when_running(study, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(runs.Interrupted, match="the same command continues them"):
+        study.train(tasks)
+    assert acted.result(60)
+    assert not subprocess.run(["pgrep", "-f", f"repro train .*{tmp_path}"], capture_output=True).stdout  # the cluster is idle
+    assert any((study.run(t.row, 0).folder / "checkpoint.pt").exists() for t in tasks)
+
     words = [sys.executable, "-m", "repro", "reproduce", "--preset", "rehearsal", "--tables", "figure3", "--executor", "ray",
              "--address", two_nodes.address, "--out", str(tmp_path / "out")]
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    study, tasks = study_on(two_nodes, tmp_path / "out")
-    when_running(study, driver.kill).join(130)
+    assert when_running(study, driver.kill).result(130)
     assert driver.wait() == -signal.SIGKILL
-    study.train(tasks)
-    assert recorded(study, tasks) == local
-
-
-def test_an_interrupted_driver_leaves_checkpoints_and_an_idle_cluster(two_nodes, local, tmp_path):
-    study, tasks = study_on(two_nodes, tmp_path / "out")
-    thread = when_running(study, lambda: os.kill(os.getpid(), signal.SIGINT))
-    with pytest.raises(runs.Interrupted, match="the same command continues them"):
-        study.train(tasks)
-    thread.join()
-    assert not subprocess.run(["pgrep", "-f", f"repro train .*{tmp_path}"], capture_output=True).stdout  # no training is left
-    assert any((study.run(t.row, 0).folder / "checkpoint.pt").exists() for t in tasks)
     again, _ = study_on(two_nodes, tmp_path / "out")
     again.train(tasks)
     assert recorded(again, tasks) == local
