@@ -97,7 +97,7 @@ def when_running(study, act):
 
 def kill_workers():
     """Every process that Ray runs a training for, as the system's memory killer would."""
-    found = subprocess.run(["pgrep", "-f", "ray::train_on_node"], capture_output=True, text=True).stdout.split()
+    found = subprocess.run(["pgrep", "-f", "^ray::.* seed 0"], capture_output=True, text=True).stdout.split()
     assert found
     for line in found:
         os.kill(int(line), signal.SIGKILL)
