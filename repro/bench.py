@@ -28,6 +28,7 @@ SECTIONS = {  # file in benchmarks/ -> what it measures
     "scoring": "scores against clean-fid's own",
     "studies": "the command, and notebooks over finished runs",
     "smoke": "the whole smoke study with one run at a time and with all cores (long)",
+    "cluster": "the Ray executor with 512 runs at once that train nothing (long)",
 }
 DEFAULT = ("training", "attention", "scoring", "studies")
 Peer = Callable[[int], Callable]  # base width -> step(images uint8 (B, 3, 32, 32), labels (B,))

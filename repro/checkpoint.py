@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from . import runs
+from . import parallel, runs
 from .config import Config, ReproError, difference
 from .models import build
 
@@ -84,7 +84,7 @@ def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record
 
     Raises ReproError when it is of another configuration, naming the fields.
     """
-    state = newest_checkpoint(run)
+    state = parallel.on_first(lambda: newest_checkpoint(run))
     if state is None:
         return
     fields = difference(json.loads(state["config"]), config.identity)

@@ -32,6 +32,7 @@ DataOption = Annotated[
 JobsOption = Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")]
 ExecutorOption = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster.")]
 AddressOption = Annotated[Optional[str], typer.Option(help='The Ray cluster: "auto", "ray://host:10001"; default: $RAY_ADDRESS, or this machine alone.')]
+DevicesOption = Annotated[int, typer.Option(min=1, help="GPUs (or processes of the CPU) that share each run, data parallel.")]
 MinutesOption = Annotated[
     float, typer.Option(min=0, help="Stop training at the next step after so many minutes, with checkpoints and exit code 75.")
 ]
@@ -56,6 +57,7 @@ def reproduce(
     max_minutes: MinutesOption = math.inf,
     executor: ExecutorOption = "local",
     address: AddressOption = None,
+    devices: DevicesOption = 1,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import pages, paper, report as reports
@@ -66,7 +68,7 @@ def reproduce(
     names = _table_names(tables)
     if seeds is None:
         seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
-    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address)
+    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address, devices=devices)
     missing = study.missing(names)
     _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train.")
     study.ensure(*names)
@@ -92,34 +94,17 @@ def train(
     data: DataOption = None,
     out: OutOption = "outputs",
     max_minutes: MinutesOption = math.inf,
+    devices: DevicesOption = 1,
 ) -> None:
     """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster needs."""
-    from .study import Study, configure, rows, run_name
+    from .study import configure, rows, train_row
 
-    study = Study(preset, seed + 1, out=out, data=data)
-    chosen = rows()[choose("row", row, rows())]
-    config = configure(chosen, study.preset, seed)  # an impossible size ends here, before torch is imported
-    name = run_name(chosen, study.preset)
+    configure(rows()[choose("row", row, rows())], PRESETS[choose("preset", preset, PRESETS)], seed)  # mistakes end before torch is imported
 
-    from . import data as images
-    from .features import check_extractor
-    from .train import train as train_run
+    from .parallel import launch
 
-    check_extractor(study.preset.extractor)
-    loaded = images.load(study.preset, study.data)
-    study.write_real(loaded)
-    run = study.run(name, seed)
-    try:
-        record = train_run(images.with_data(config, loaded), loaded, run, name, max_minutes)
-    except (ReproError, runs.Interrupted, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if getattr(error, "errno", None) != errno.ENOSPC:
-            record = run.read()
-            if record is not None:
-                run.write(record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
-        raise
-    _say(f"{name} seed {seed}: {record['status']} at step {record['step']}")
+    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes)
+    _say(f"{record['row']} seed {seed}: {record['status']} at step {record['step']}")
 
 
 @app.command()
@@ -291,7 +276,7 @@ def accept(
 
 @app.command()
 def bench(
-    only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke (long).")] = None,
+    only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke and cluster (long).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns that each side takes; medians are shown.")] = 5,
     peer: Annotated[Optional[list[str]], typer.Option(help="A file or checkout to train against, as benchmarks/plain_loop.py; may be given again.")] = None,
     json_to: Annotated[Path, typer.Option("--json", help="Where every number goes; the table goes beside it.")] = Path("outputs/bench.json"),
@@ -329,14 +314,16 @@ def commands(
     seeds: Annotated[Optional[int], typer.Option(min=1, help="Training seeds a row; default: the preset's.")] = None,
     data: DataOption = None,
     out: OutOption = "outputs",
+    devices: DevicesOption = 1,
 ) -> None:
     """Print one plain command for each missing run, the longest first: for a job array or any other scheduler."""
+    from .executors import command
     from .study import Study
 
     study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
     for task in study.missing(_table_names(tables)):
-        words = ["repro", "train", task.row, "--preset", preset, "--seed", str(task.seed), "--out", out, *(["--data", data] if data else [])]
-        print(shlex.join(words))
+        words = command(preset, task.row, task.seed, out, math.inf, data, devices)
+        print(shlex.join(["repro", *words[3:]]))
 
 
 @app.command()
@@ -421,6 +408,9 @@ def run(arguments: list[str] | None = None) -> int:
     except runs.Interrupted as stop:
         print(f"repro: {stop}", file=sys.stderr)
         return runs.INTERRUPTED
+    except runs.RankDied as error:
+        print(f"repro: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

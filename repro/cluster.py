@@ -8,12 +8,16 @@ elsewhere goes on from the last one. Ray places runs by their resources, retries
 from __future__ import annotations
 
 import ctypes
+import functools
+import logging
+import math
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +28,11 @@ from .executors import Executor, command, environment, last_line
 if TYPE_CHECKING:
     from .study import Study, Task
 
+log = logging.getLogger(__name__)
+
 RETRIES = 10  # of a run whose worker process or node died
-SEND_SECONDS = 60  # between a run's messages with new files, as training writes its checkpoints
+REPORT_SECONDS = 2  # between a run's messages: whether it lives, and whether it should stop
+SEND_SECONDS = 60  # between its messages with new files, as training writes its checkpoints
 SCRATCH = "~/.cache/sagan-repro/cluster"  # of a node without the driver's storage: runs that ended early are found there again
 SENT = ("run.json", "checkpoint.pt", "best.pt", "samples.png", "attention.png", "neighbours.png", "interpolations.png", "train.log")
 GPU_SHARE = {32: 0.25}  # of a GPU, by resolution: small runs share one; others take a whole one
@@ -66,8 +73,8 @@ class Board:
         self.latest.pop(run, None)
 
 
-def train_on_node(board, job: dict) -> tuple[int, str]:
-    """Train one run in a process of this node. Returns its exit code and the last thing it said."""
+def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[int, str]:
+    """Train one run in a process of this node, which `command` starts. Returns its exit code and the last thing it said."""
     import ray
 
     node = ray.util.get_node_ip_address()
@@ -91,23 +98,27 @@ def train_on_node(board, job: dict) -> tuple[int, str]:
         seen.update(stamps)
         return {f: (run.folder / f).read_bytes() for f in changed}
 
-    words = command(job["preset"], job["row"], job["seed"], out, (job["deadline"] - time.time()) / 60, job["data"])
+    words = command(job["preset"], job["row"], job["seed"], out, (job["deadline"] - time.time()) / 60, job["data"], job["devices"])
     with (run.folder / "train.log").open("ab") as f:
         process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | job["environment"], preexec_fn=dies_with_parent)
-    sent_at, asked = time.monotonic(), False
+    sent_at, reported_at, asked = time.monotonic(), -math.inf, False
     while process.poll() is None:
-        due = time.monotonic() - sent_at > SEND_SECONDS
-        if ray.get(board.report.remote(name, node, news() if due else {})) and not asked:
-            process.terminate()  # it writes a checkpoint at its next step
-            asked = True
-        sent_at = time.monotonic() if due else sent_at
-        time.sleep(0.5)
+        now = time.monotonic()
+        if now - reported_at > REPORT_SECONDS:
+            due, reported_at = now - sent_at > SEND_SECONDS, now
+            sent_at = now if due else sent_at
+            if ray.get(board.report.remote(name, node, news() if due else {})) and not asked:
+                process.terminate()  # it writes a checkpoint at its next step
+                asked = True
+        time.sleep(0.2)
     ray.get(board.report.remote(name, node, news()))
     return process.returncode, last_line(run.folder / "train.log")
 
 
 class RayExecutor(Executor):
     """Hands every run to a Ray cluster at once; Ray starts as many as it has room for."""
+
+    command = staticmethod(command)  # starts a run on its node
 
     def __init__(self, study: Study):
         super().__init__(study)
@@ -120,8 +131,11 @@ class RayExecutor(Executor):
         runs.write_atomically(self.token, b"a node that sees this file shares the driver's storage\n")
         self.board = self.ray.remote(num_cpus=0)(Board).remote()
         gpus = self.ray.cluster_resources().get("GPU", 0)
-        share = GPU_SHARE.get(study.preset.resolution, 1) if gpus else 0
-        self.remote = self.ray.remote(num_cpus=study.preset.threads, num_gpus=share, max_retries=RETRIES)(train_on_node)
+        share = study.devices if study.devices > 1 else GPU_SHARE.get(study.preset.resolution, 1)
+        takes = {"CPU": study.preset.threads * study.devices, "GPU": share if gpus else 0}
+        if not any(all(node["Resources"].get(k, 0) >= v for k, v in takes.items()) for node in self.ray.nodes() if node["Alive"]):
+            log.warning("No node of the cluster has %d processors and %g GPUs, which a run takes: runs wait for one to join.", *takes.values())
+        self.remote = self.ray.remote(num_cpus=takes["CPU"], num_gpus=takes["GPU"], max_retries=RETRIES)(train_on_node)
 
     def _connect(self):
         try:
@@ -140,18 +154,26 @@ class RayExecutor(Executor):
             ) from error
         return ray
 
+    @functools.cached_property
+    def storage_is_shared(self) -> bool:
+        """Whether every node there is sees the driver's folder: then no checkpoint has to travel with its run."""
+        on = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        look = self.ray.remote(num_cpus=0)(os.path.exists)
+        nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
+        return all(self.ray.get([look.options(scheduling_strategy=on(node, soft=False)).remote(str(self.token)) for node in nodes]))
+
     def start(self, task: Task, minutes: float) -> None:
         study = self.study
         run = study.run(task.row, task.seed)
         run.folder.mkdir(parents=True, exist_ok=True)
         data = str(Path(study.data).resolve()) if study.data and Path(study.data).exists() else study.data
         job = {
-            "preset": study.preset.name, "row": task.row, "seed": task.seed, "data": data, "environment": environment(study),
+            "preset": study.preset.name, "row": task.row, "seed": task.seed, "data": data, "devices": study.devices, "environment": environment(study),
             "out": str(study.out), "token": str(self.token), "sources": runs.code_revision()["sources"],
             "scratch": SCRATCH, "deadline": time.time() + 60 * min(minutes, 10**6),
-            "files": {name: (run.folder / name).read_bytes() for name in SENT if (run.folder / name).exists()},
+            "files": {} if self.storage_is_shared else {name: (run.folder / name).read_bytes() for name in SENT if (run.folder / name).exists()},
         }
-        self.references[self.remote.options(name=f"{task.row} seed {task.seed}").remote(self.board, job)] = task
+        self.references[self.remote.options(name=f"{task.row} seed {task.seed}").remote(self.board, job, self.command)] = task
 
     def ended(self) -> dict[Task, int]:
         self._take()

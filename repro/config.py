@@ -77,6 +77,7 @@ class Recipe:
     bn_momentum: float = 0.001
     last_bn_momentum: float = 0.0001
     bn_eps: float = 1e-5
+    bn_batch: int | None = later(64)  # images normalised together, on one device or several: 64 on each in the released code; None: all of the batch
     init: str = "xavier_uniform"
     # loss and optimisation
     loss: str = "hinge"
@@ -108,6 +109,7 @@ class Recipe:
             _require(0 <= getattr(self, name) < 1, f"recipe.{name}", getattr(self, name), "in [0, 1)")
         for name in ("bn_momentum", "last_bn_momentum"):
             _require(0 < getattr(self, name) <= 1, f"recipe.{name}", getattr(self, name), "in (0, 1]")
+        _require(self.bn_batch is None or (isinstance(self.bn_batch, int) and self.bn_batch >= 2), "recipe.bn_batch", self.bn_batch, "None or a whole number of at least 2")
         _require(self.ema_decay is None or 0 < self.ema_decay < 1, "recipe.ema_decay", self.ema_decay, "None or in (0, 1)")
         choose("recipe.init", self.init, ("xavier_uniform", "orthogonal", "framework_default"))
         choose("recipe.loss", self.loss, ("hinge", "wgan_gp"))

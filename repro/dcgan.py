@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import Recipe
-from .layers import insertions, spectral_norm, stage_name
+from .layers import BatchNorm, insertions, spectral_norm, stage_name
 
 
 class Generator(nn.Module):
@@ -29,7 +29,7 @@ class Generator(nn.Module):
         c_in = z_dim
         for size, c_out in widths.items():
             up = nn.ConvTranspose2d(c_in, c_out, 4) if size == 4 else nn.ConvTranspose2d(c_in, c_out, 4, stride=2, padding=1)
-            norm = nn.BatchNorm2d(c_out, eps=recipe.bn_eps, momentum=recipe.bn_momentum)
+            norm = BatchNorm(c_out, recipe, recipe.bn_momentum)
             self.stages[stage_name(size)] = nn.Sequential(spectral_norm(up, recipe, recipe.sn_generator), norm, nn.ReLU())
             c_in = c_out
         self.inserted = insertions("generator", widths, sorted(widths)[-2:], (), recipe, recipe.sn_generator)

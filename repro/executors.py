@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -36,11 +37,11 @@ def environment(study: Study) -> dict[str, str]:
     return threads | ALLOCATION | study.environment
 
 
-def command(preset: str, row: str, seed: int, out: Path | str, minutes: float, data: str | None) -> list[str]:
+def command(preset: str, row: str, seed: int, out: Path | str, minutes: float, data: str | None, devices: int = 1) -> list[str]:
     """The command that trains one run."""
     words = [sys.executable, "-m", "repro", "train", row, "--preset", preset, "--seed", str(seed)]
-    words += ["--out", str(out), "--max-minutes", str(minutes)]
-    return words + (["--data", str(data)] if data else [])
+    words += ["--out", str(out), *(["--max-minutes", str(minutes)] if minutes < math.inf else [])]
+    return words + (["--data", str(data)] if data else []) + (["--devices", str(devices)] if devices > 1 else [])
 
 
 def last_line(log: Path) -> str:
@@ -86,7 +87,7 @@ class Executor(ABC):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         waiting, running, ended, codes = list(tasks), 0, [], {}
-        total, start = sum(t.steps for t in tasks), time.monotonic()
+        total, start, look_again = sum(t.steps for t in tasks), time.monotonic(), 0.0
         first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
 
         def interrupt(*_):
@@ -112,10 +113,13 @@ class Executor(ABC):
                             codes[task] = code
                         if code == 2:
                             waiting.clear()  # bad input or a full disk: the others would end the same way
-                    done = sum(t.steps * self._share(t) for t in tasks)
-                    elapsed = time.monotonic() - start
-                    to_go = f"{(total - done) * elapsed / (done - first) / 60:.0f} min left" if done > first else "starting"
-                    progress.update(bar, completed=done, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done{self.where()}, {to_go}")
+                    now = time.monotonic()
+                    if now > look_again:
+                        done = sum(t.steps * self._share(t) for t in tasks)
+                        look_again = 10 * time.monotonic() - 9 * now  # a tenth of the time goes into reading what the runs recorded
+                        to_go = f"{(total - done) * (now - start) / (done - first) / 60:.0f} min left" if done > first else "starting"
+                        progress.update(bar, completed=done)
+                    progress.update(bar, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done{self.where()}, {to_go}")
             except KeyboardInterrupt:
                 pass
             finally:
@@ -148,13 +152,14 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
-def gpu_of(place: int) -> dict[str, str]:
-    """The environment in which the run at this place among those at once sees one GPU, taken in turns: several small runs share one."""
+def gpus_of(place: int, devices: int = 1) -> dict[str, str]:
+    """The environment in which the run at this place among those at once sees so many GPUs, taken in turns: several small runs share one."""
     count = gpus()
     if count < 2:
         return {}
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    return {"CUDA_VISIBLE_DEVICES": allowed[place % count] if len(allowed) >= count else str(place % count)}
+    names = allowed if len(allowed) >= count else [str(k) for k in range(count)]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names[(place * devices + k) % count] for k in range(devices))}
 
 
 class LocalExecutor(Executor):
@@ -165,7 +170,7 @@ class LocalExecutor(Executor):
 
     def __init__(self, study: Study):
         super().__init__(study)
-        self.jobs = study.jobs or gpus() or max(1, (os.cpu_count() or 1) // study.preset.threads)
+        self.jobs = study.jobs or max(1, (gpus() or (os.cpu_count() or 1) // study.preset.threads) // study.devices)
         self.running: dict[Task, tuple[subprocess.Popen, int]] = {}  # with its place among those at once
 
     def start(self, task: Task, minutes: float) -> None:
@@ -173,8 +178,8 @@ class LocalExecutor(Executor):
         folder = self.study.run(task.row, task.seed).folder
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train.log").open("ab") as f:
-            words = command(self.study.preset.name, task.row, task.seed, self.study.out, minutes, self.study.data)
-            process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | environment(self.study) | gpu_of(place))
+            words = command(self.study.preset.name, task.row, task.seed, self.study.out, minutes, self.study.data, self.study.devices)
+            process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | environment(self.study) | gpus_of(place, self.study.devices))
         self.running[task] = process, place
 
     def ended(self) -> dict[Task, int]:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .config import Recipe, SizeNotAvailable
+from . import parallel
+from .config import Recipe, ReproError, SizeNotAvailable
 
 
 class SpectralNorm(nn.Module):
@@ -48,6 +49,56 @@ def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module
     return module
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm of so many images together (`recipe.bn_batch`), however many devices hold them; None is the whole batch.
+
+    In training mode the batch, all ranks' parts after one another, is split into groups of that many images, each normalised by
+    itself: the released code's batch norm is per device, of 64 images. The moving averages take the groups' mean. A group that
+    several ranks hold is the whole batch: its mean and variance are then averaged over the ranks (PyTorch's SyncBatchNorm runs
+    on GPUs only). Raises ReproError when groups and ranks do not fit.
+    """
+
+    def __init__(self, channels: int, recipe: Recipe, momentum: float, affine: bool = True):
+        super().__init__(channels, eps=recipe.bn_eps, momentum=momentum, affine=affine)
+        self.together = recipe.bn_batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W), this rank's part. Returns (B, C, H, W)."""
+        here, ranks = len(x), parallel.ranks()
+        together = min(self.together or here * ranks, here * ranks)
+        if not self.training or (together == here and ranks == 1):
+            return super().forward(x)
+        if together == here * ranks:
+            return self._synchronised(x)
+        if here % together:
+            raise ReproError(f"A batch of {here} images on each of {ranks} device(s) does not split into groups of {together} (bn_batch): choose --devices so that it does.")
+        return self._in_groups(x, together)
+
+    def _in_groups(self, x: Tensor, together: int) -> Tensor:
+        normalised, averages = [], []
+        for group in x.split(together):
+            average = self.running_mean.clone(), self.running_var.clone()
+            normalised.append(F.batch_norm(group, *average, self.weight, self.bias, True, self.momentum, self.eps))
+            averages.append(torch.stack(average))
+        running_mean, running_var = parallel.mean(torch.stack(averages).mean(0))
+        self.running_mean.copy_(running_mean), self.running_var.copy_(running_var)
+        return torch.cat(normalised)
+
+    def _synchronised(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x if x.dtype == torch.float64 else x.float()
+            mean = parallel.mean(wide.mean(dim=(0, 2, 3)))
+            centred = wide - mean[:, None, None]
+            variance = parallel.mean(centred.square().mean(dim=(0, 2, 3)))
+            with torch.no_grad():
+                count = parallel.ranks() * x.numel() // x.shape[1]
+                self.running_mean.lerp_(mean, self.momentum), self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            out = centred * torch.rsqrt(variance + self.eps)[:, None, None]
+            if self.affine:
+                out = out * self.weight[:, None, None] + self.bias[:, None, None]
+            return out.to(x.dtype)
+
+
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and bias are looked up by class (de Vries et al. 2017); they start at 1 and 0.
 
@@ -57,7 +108,7 @@ class ConditionalBatchNorm(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, recipe: Recipe, sn: bool):
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, eps=recipe.bn_eps, momentum=recipe.bn_momentum, affine=False)
+        self.norm = BatchNorm(channels, recipe, recipe.bn_momentum, affine=False)
         self.normalised = sn = sn and recipe.sn_cbn
         self.gain = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
         self.bias = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import dcgan
 from .config import Config, Recipe
-from .layers import ConditionalBatchNorm, insertions, spectral_norm, stage_name
+from .layers import BatchNorm, ConditionalBatchNorm, insertions, spectral_norm, stage_name
 from .rng import torch_generator
 
 
@@ -112,7 +112,7 @@ class Generator(nn.Module):
             self.stages[stage_name(size)] = UpBlock(c_in, c_out, num_classes, recipe)
             c_in = c_out
         self.inserted = insertions("generator", widths, attention_at, residual_at, recipe, sn)
-        self.last_norm = nn.BatchNorm2d(channels, eps=recipe.bn_eps, momentum=recipe.last_bn_momentum)
+        self.last_norm = BatchNorm(channels, recipe, recipe.last_bn_momentum)
         self.last_conv = conv(channels, 3, 3, recipe, sn)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:

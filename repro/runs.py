@@ -38,6 +38,10 @@ class Interrupted(Exception):
     """The run was asked to stop; its checkpoint is written and the same command continues it."""
 
 
+class RankDied(RuntimeError):
+    """A process of a data-parallel run ended on its own; the same command continues the run."""
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` by way of a file beside it, so that a reader or a crash never meets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import math
 import os
@@ -67,6 +68,33 @@ def run_name(row: paper.Row, preset: Preset) -> str:
     raise AssertionError("a row always equals itself")
 
 
+def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float) -> dict:
+    """Train and score one run by its names, in one process or on every rank of a process group. Returns its record.
+
+    Raises what `train.train` does; any other failure is recorded in run.json as well.
+    """
+    from . import data as images, parallel
+    from .features import check_extractor
+    from .train import train
+
+    study = Study(preset, seed + 1, out=out, data=data)
+    chosen = rows()[row]
+    name = run_name(chosen, study.preset)
+    check_extractor(study.preset.extractor)
+    loaded = images.load(study.preset, study.data)
+    parallel.on_first(lambda: study.write_real(loaded))
+    run = study.run(name, seed)
+    try:
+        return train(images.with_data(configure(chosen, study.preset, seed), loaded), loaded, run, name, max_minutes)
+    except (ReproError, runs.Interrupted):
+        raise
+    except Exception as error:
+        record = run.read()
+        if record is not None and parallel.rank() == 0 and getattr(error, "errno", None) != errno.ENOSPC:
+            run.write(record | {"status": "failed", "error": f"{type(error).__name__}: {error}"})
+        raise
+
+
 class Study:
     """The runs of a preset under one folder.
 
@@ -74,11 +102,11 @@ class Study:
     "ray" to train it on a Ray cluster, "none" to show what is there; out, the folder of studies (relative to the project); data,
     where the images are (None: the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as
     cores allow; on a cluster as many as it has room for); max_minutes, when training stops; address, the cluster's ("auto",
-    "ray://host:10001"; None: $RAY_ADDRESS, or a cluster of this machine alone).
+    "ray://host:10001"; None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel).
     """
 
     def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs", data: str | None = None,
-                 jobs: int | None = None, max_minutes: float = math.inf, address: str | None = None):
+                 jobs: int | None = None, max_minutes: float = math.inf, address: str | None = None, devices: int = 1):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
@@ -89,6 +117,7 @@ class Study:
         self.max_minutes = max_minutes
         self.jobs = jobs
         self.address = address
+        self.devices = devices
         self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
 
     @classmethod

@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from . import attention, losses, runs, sheets
+from . import attention, losses, parallel, runs, sheets
 from .checkpoint import keep_best, restore, write_checkpoint
 from .config import Config
 from .data import Batches, ImageData
@@ -68,20 +68,23 @@ def draws(config: Config, batches: Batches, step: int) -> list[tuple[Tensor, ...
 
 
 def prefetched(config: Config, batches: Batches, first_step: int, device: str) -> Iterator[list[tuple[Tensor, ...]]]:
-    """`draws` of each step from `first_step` on, on the device; a thread makes the next step's meanwhile.
+    """This rank's share of the `draws` of each step from `first_step` on, on the device; a thread makes the next step's meanwhile.
 
     A GPU copies them from pinned memory, so that the loop never waits for it.
     """
     cuda = device == "cuda"
 
+    def ready(t: Tensor) -> Tensor:
+        return parallel.share(t).pin_memory() if cuda else parallel.share(t)
+
     def make(step: int) -> list[tuple[Tensor, ...]]:
-        return [tuple(t.pin_memory() if cuda else t for t in update) for update in draws(config, batches, step)]
+        return [tuple(map(ready, update)) for update in draws(config, batches, step)]
 
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(make, first_step)
         for step in range(first_step, config.preset.steps):
-            ready, coming = coming.result(), pool.submit(make, step + 1)
-            yield [tuple(t.to(device, non_blocking=cuda) for t in update) for update in ready]
+            made, coming = coming.result(), pool.submit(make, step + 1)
+            yield [tuple(t.to(device, non_blocking=cuda) for t in update) for update in made]
 
 
 def make_optimisers(config: Config, g: nn.Module, d: nn.Module) -> tuple[torch.optim.Adam, torch.optim.Adam]:
@@ -161,6 +164,8 @@ def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes:
 
     SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted). A second process
     on the same folder waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
+
+    In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
     """
     deadline = time.monotonic() + 60 * max_minutes
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -170,24 +175,29 @@ def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes:
         return bool(asked) or time.monotonic() > deadline
 
     before = {s: signal.signal(s, lambda *_: asked.append(True)) for s in (signal.SIGINT, signal.SIGTERM)}
+    lock = FileLock(run.folder / ".lock")
+
+    def begin() -> dict | None:
+        _claim(lock, run, stop)
+        return run.check_same(config)
+
     try:
-        with _claim(run, stop):
-            record = run.check_same(config)
-            if record is not None and record["status"] in runs.FINISHED:
-                return record
-            return _train(config, data, run, row, stop)
+        record = parallel.on_first(begin)
+        if record is not None and record["status"] in runs.FINISHED:
+            return record
+        return _train(config, data, run, row, stop)
     finally:
+        lock.release()
         for s, handler in before.items():
             signal.signal(s, handler)
 
 
-def _claim(run: runs.Run, stop: Callable[[], bool]) -> FileLock:
-    """The run folder's lock, held. The system frees a dead owner's; waits for a live one's. Raises runs.Interrupted."""
-    lock = FileLock(run.folder / ".lock")
+def _claim(lock: FileLock, run: runs.Run, stop: Callable[[], bool]) -> None:
+    """Take the run folder's lock. The system frees a dead owner's; waits for a live one's. Raises runs.Interrupted."""
     while True:
         try:
             lock.acquire(timeout=1)
-            return lock
+            return
         except Timeout:
             log.info("another process trains this run: waiting for it")
             if stop():
@@ -199,6 +209,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = native_precision(preset.precision)
     torch.set_num_threads(preset.threads)
+    if preset.batch_size % parallel.ranks():
+        raise ReproError(f"A batch of {preset.batch_size} does not split into {parallel.ranks()} equal parts: choose --devices so that it does.")
 
     g, d = (network.to(device) for network in build(config))
     g.train(), d.train()
@@ -224,11 +236,20 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         "provenance": runs.provenance(preset.threads, precision, device)
         | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
     }
+    record["provenance"]["devices"] = parallel.ranks()
     restore(run, config, modules, record, precision)
-    keep_best(run, record)
-    scorer = Scorer(config, data, device)
-    record["definition"] = scorer.definition | {"samples": preset.samples}
-    record["real"], record["noise"] = scorer.real, scorer.noise
+    trained_g, trained_d = parallel.wrap(g), parallel.wrap(d)
+    scorer = None
+
+    def begin() -> None:
+        nonlocal scorer
+        keep_best(run, record)
+        scorer = Scorer(config, data, device)
+        record["definition"] = scorer.definition | {"samples": preset.samples}
+        record["real"], record["noise"] = scorer.real, scorer.noise
+        run.write(record)
+
+    parallel.on_first(begin)
     drawn = prefetched(config, Batches(data, preset.batch_size, config.seed, recipe.flip), record["step"], device)
     started, wall_before, saved_at = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic()
     first_step = record["step"]
@@ -241,20 +262,46 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             rate = (record["step"] - first_step) * preset.batch_size / (time.monotonic() - started)
             record["provenance"]["images_per_second"] = round(rate, 1)
         record["status"] = status
-        write_checkpoint(run, config, modules, record, precision)
-        run.write(record)
+
+        def write() -> None:
+            write_checkpoint(run, config, modules, record, precision)
+            run.write(record)
+
+        parallel.on_first(write)
         saved_at = time.monotonic()
 
-    run.write(record)
+    def score(last: bool) -> str | None:
+        """Score and picture the present generator. Returns why the run has collapsed, if it has."""
+        sampled = ema.module if averaged else g
+        images, labels = sample(sampled, config, preset.samples, precision, device)
+        scores = {"step": step} | scorer(images, labels)
+        record["scores"].append(scores)
+        record["final"], record["best"] = scores, runs.best(record["scores"])
+        log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k != "step"))
+        reason = collapse(record["scores"])
+        runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
+        if attention.blocks(g):
+            measured, picture = attention.look(sampled, d, config, precision, device)
+            record["attention"].append({"step": step} | measured)
+            runs.write_atomically(run.picture("attention"), picture)
+        if last or reason:
+            nearest, record["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
+            runs.write_atomically(run.picture("neighbours"), sheets.neighbours(images[:NEIGHBOURS], nearest))
+            runs.write_atomically(run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device)))
+        return reason
+
     status = "running"
     while status == "running" and record["step"] < preset.steps:
-        if stop():
+        stopping, due = parallel.any_of(stop(), time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+        if stopping:
             save("interrupted")
             raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
+        if due:
+            save("running")
         *of_d, of_g = next(drawn)
         for drawn_d in of_d:
-            loss_d, logits_real, logits_fake = update_d(config, g, d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
-        loss_g = update_g(config, g, d, optimiser_g, *of_g, precision)
+            loss_d, logits_real, logits_fake = update_d(config, g, trained_d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
+        loss_g = update_g(config, trained_g, d, optimiser_g, *of_g, precision)
         record["step"] = step = record["step"] + 1
         if ema and step >= config.ema_start:
             ema.update_parameters(g)
@@ -264,10 +311,10 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         if step % preset.log_every == 0 or last:
             entry = {
                 "step": step,
-                "loss_d": loss_d.item(),
-                "loss_g": loss_g.item(),
-                "logit_real": logits_real.mean().item(),
-                "logit_fake": logits_fake.mean().item(),
+                "loss_d": parallel.mean(loss_d).item(),
+                "loss_g": parallel.mean(loss_g).item(),
+                "logit_real": parallel.mean(logits_real.mean()).item(),
+                "logit_fake": parallel.mean(logits_fake.mean()).item(),
                 "gamma_g": gammas(g),
                 "gamma_d": gammas(d),
             }
@@ -280,30 +327,13 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
                 break
             record["history"].append(entry)
             log.info("step %d/%d  D %.3f  G %.3f", step, preset.steps, entry["loss_d"], entry["loss_g"])
-            run.write(record)
+            parallel.on_first(lambda: run.write(record))
         if step % preset.score_every == 0 or last:
-            sampled = ema.module if averaged else g
-            images, labels = sample(sampled, config, preset.samples, precision, device)
-            score = {"step": step} | scorer(images, labels)
-            record["scores"].append(score)
-            record["final"], record["best"] = score, runs.best(record["scores"])
-            log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in score.items() if k != "step"))
-            reason = collapse(record["scores"])
+            reason = parallel.on_first(lambda: score(last))
             if reason:
                 status, record["error"] = "collapsed", f"{reason} at step {step}"
-            runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
-            if attention.blocks(g):
-                measured, picture = attention.look(sampled, d, config, precision, device)
-                record["attention"].append({"step": step} | measured)
-                runs.write_atomically(run.picture("attention"), picture)
-            if last or reason:
-                nearest, record["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
-                runs.write_atomically(run.picture("neighbours"), sheets.neighbours(images[:NEIGHBOURS], nearest))
-                runs.write_atomically(run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device)))
             save(status)
-            keep_best(run, record)
-        elif time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-            save("running")
+            parallel.on_first(lambda: keep_best(run, record))
     if status == "running":
         save("complete")
     return record

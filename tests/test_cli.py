@@ -175,8 +175,12 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
     shared = study.Study("rehearsal", out=str(tmp_path), jobs=4)
     executors.LocalExecutor(shared).train(shared.tasks(["table1"]))
     assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(count for _, count in started) == 3
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(executors, "gpus", lambda: 5)
+    two_each = executors.make(study.Study("rehearsal", devices=2))
+    assert two_each.jobs == 2 and [executors.gpus_of(k, 2)["CUDA_VISIBLE_DEVICES"] for k in range(2)] == ["0,1", "2,3"]
     monkeypatch.setattr(executors, "gpus", lambda: 0)
-    assert executors.gpu_of(1) == {} and executors.make(study.Study("rehearsal")).jobs == max(1, os.cpu_count())
+    assert executors.gpus_of(1) == {} and executors.make(study.Study("rehearsal")).jobs == max(1, os.cpu_count())
 
 
 def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """A study on a Ray cluster of two nodes (two raylets of this machine), and what happens when parts of it die."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +21,8 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 @pytest.fixture
 def two_nodes(monkeypatch):
     """A head without processors, and two nodes with one each."""
-    monkeypatch.setenv("RAY_health_check_initial_delay_ms", "0")
-    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
-    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    for name, value in PATIENCE.items():
+        monkeypatch.setenv(name, value)
     made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
     yield made
@@ -30,8 +30,53 @@ def two_nodes(monkeypatch):
     made.shutdown()
 
 
+PATIENCE = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
+
+
+def command(*words, **environment):
+    return subprocess.run(words, check=True, capture_output=True, text=True, env=os.environ | environment)
+
+
+@pytest.fixture
+def two_networks():
+    """A head and two nodes in network namespaces with addresses of their own: the cluster's address and the namespaces."""
+    names, ray_command = ("repro-a", "repro-b"), [sys.executable, "-m", "ray.scripts.scripts"]
+    if os.geteuid() or not shutil.which("ip"):
+        pytest.skip("network namespaces need root and the command ip")
+
+    def remove():
+        command(*ray_command, "stop", "--force")
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+        subprocess.run(["ip", "link", "del", "repro-br"], capture_output=True)
+
+    remove()
+    try:
+        command("ip", "link", "add", "repro-br", "type", "bridge")
+        command("ip", "addr", "add", "10.71.0.1/24", "dev", "repro-br")
+        command("ip", "link", "set", "repro-br", "up")
+        for k, name in enumerate(names, 2):
+            command("ip", "netns", "add", name)
+            command("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+            command("ip", "link", "set", name, "master", "repro-br", "up")
+            command("ip", "-n", name, "addr", "add", f"10.71.0.{k}/24", "dev", "eth0")
+            for device in ("lo", "eth0"):
+                command("ip", "-n", name, "link", "set", device, "up")
+    except subprocess.CalledProcessError as error:
+        remove()
+        pytest.skip(f"this machine does not let a test make networks ({error.stderr.strip()})")
+    start = ["start", "--disable-usage-stats"]
+    command(*ray_command, *start, "--head", "--node-ip-address", "10.71.0.1", "--port", "6390", "--num-cpus", "0", "--include-dashboard", "false", **PATIENCE)
+    for k, name in enumerate(names, 2):
+        words = [*ray_command, *start, "--address", "10.71.0.1:6390", "--node-ip-address", f"10.71.0.{k}", "--num-cpus", "1"]
+        command("ip", "netns", "exec", name, *words, REPRO_NODE=name, **PATIENCE)
+    yield "10.71.0.1:6390", names
+    ray.shutdown()
+    remove()
+
+
 def study_on(made, folder, tables=("figure3",), **more):
-    study = Study("rehearsal", 1, "ray", out=str(folder), address=made.address, **more)
+    study = Study("rehearsal", 1, "ray", out=str(folder), address=getattr(made, "address", made), **more)
     return study, study.tasks(tables)
 
 
@@ -69,6 +114,7 @@ def test_a_study_on_two_nodes_is_the_local_one_bit_for_bit(two_nodes, local, tmp
     assert set(starts(tmp_path).values()) == {1}
 
 
+@pytest.mark.slow
 def test_nodes_without_the_drivers_disk_deliver_everything(two_nodes, local, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "SCRATCH", str(tmp_path / "node's own"))
     study, tasks = study_on(two_nodes, tmp_path / "out")
@@ -103,7 +149,7 @@ def kill_workers():
         os.kill(int(line), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("what", ["worker", "node", "frozen node"])
+@pytest.mark.parametrize("what", [pytest.param("worker", marks=pytest.mark.slow), "node", pytest.param("frozen node", marks=pytest.mark.slow)])
 def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_path, what):
     study, tasks = study_on(two_nodes, tmp_path / "out")
     node = two_nodes.nodes[0]
@@ -121,6 +167,37 @@ def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_p
     assert sum(not node["Alive"] for node in ray.nodes()) == (what != "worker")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_node_that_is_cut_off_for_30_seconds_loses_nothing(two_networks, local, tmp_path, monkeypatch, shared):
+    monkeypatch.setattr(cluster, "SCRATCH", str(tmp_path / "$REPRO_NODE"))
+    address, (name, _) = two_networks
+    study, tasks = study_on(address, tmp_path / "out")
+
+    def cut():
+        command("ip", "-n", name, "link", "set", "eth0", "down")
+        time.sleep(30)
+        command("ip", "-n", name, "link", "set", "eth0", "up")
+
+    acted = when_running(study if shared else Study("rehearsal", 1, out=str(tmp_path / name)), cut)
+    executor = executors.make(study)
+    (executor if shared else hide_storage(executor)).train(tasks)
+    assert recorded(study, tasks) == local
+    assert acted.result(90)
+
+
+@pytest.mark.slow
+def test_a_row_on_two_devices_of_a_node(two_nodes, tmp_path):
+    two_nodes.add_node(num_cpus=2)
+    study, tasks = study_on(two_nodes, tmp_path / "ray", devices=2)
+    study.train(tasks[:1])
+    here = Study("rehearsal", 1, "local", out=str(tmp_path / "local"), devices=2)
+    here.train(tasks[:1])
+    assert recorded(study, tasks[:1]) == recorded(here, tasks[:1])
+    assert study.run(tasks[0].row, 0).read()["provenance"]["devices"] == 2
+
+
+@pytest.mark.slow
 def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, local, tmp_path):
     study, tasks = study_on(two_nodes, tmp_path / "out")
     acted = when_running(study, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -140,6 +217,7 @@ def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, lo
     assert recorded(again, tasks) == local
 
 
+@pytest.mark.slow
 def test_a_node_with_another_version_is_refused(two_nodes, tmp_path, monkeypatch):
     study, tasks = study_on(two_nodes, tmp_path / "out")
     monkeypatch.setattr(runs, "code_revision", lambda: {"sources": "made up"})
