@@ -155,6 +155,29 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
     return figure
 
 
+def comparisons(study: Study) -> Figure:
+    """Each comparison behind a verdict: every seed's paired difference, their mean and interval; a panel for each unit."""
+    from .verdicts import CONFIDENCE, comparisons as measured
+
+    frame = measured(study)
+    if frame.empty:
+        return _empty("no comparisons have run")
+    frame["label"] = frame["claim"] + ": " + frame["comparison"].str.split(", ", n=1).str[-1].where(frame["claim"] != "C7", frame["comparison"])
+    panels = [(metric, part.reset_index(drop=True)) for metric, part in frame.groupby("metric", sort=False)]
+    sizes = [len(part) + 1.2 for _, part in panels]
+    figure, axes = plt.subplots(len(panels), 1, figsize=(9.5, 0.36 * sum(sizes) + 0.5 * len(panels)), squeeze=False, height_ratios=sizes)
+    color = sns.color_palette("colorblind")[0]
+    for axis, (metric, part) in zip(axes[:, 0], panels, strict=True):
+        axis.axvline(0, color="0.3", linewidth=1)
+        errors = [(part["mean"] - part["low"]).fillna(0), (part["high"] - part["mean"]).fillna(0)]
+        axis.errorbar(part["mean"], part.index, xerr=errors, fmt="D", color=color, capsize=3, label=f"mean, {CONFIDENCE:.0%} interval")
+        for y, differences in enumerate(part["differences"]):
+            axis.plot(differences, [y] * len(differences), "o", color="0.2", markersize=4, alpha=0.7, label="a training seed" if y == 0 else None)
+        axis.set(yticks=part.index, yticklabels=part["label"], ylim=(len(part) - 0.4, -0.6), xlabel=f"{metric}: gain (right of 0 is as claimed)")
+    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+    return _finished(figure)
+
+
 def effects(study: Study, table: paper.Table) -> Figure:
     """Each row's paired difference in FID to the reference with its interval, the largest first; the band is attention's own effect."""
     from .verdicts import effects as measured

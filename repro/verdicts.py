@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from . import paper, report, runs
 from .study import Study, rows, run_name
 
 CONFIDENCE = 0.95
+POWER = 0.8  # chance with which a claim would be settled, in `seeds_needed`
+BOOTSTRAP_FROM = 5  # seeds: fewer differences have too few distinct resamples
+MOST_SEEDS = 1000  # that `seeds_needed` tries
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,13 @@ class Measured:
 
     text: str
     differences: tuple[float, ...]
-    interval: tuple[float, float] | None
     words: tuple[str, str] = ("better by", "worse by")  # for a positive and a negative mean
+    metric: str = ""  # as over a column; the differences' unit
+    at_best: tuple[float, ...] = ()  # the same at each run's best scored step instead of its last
+
+    @functools.cached_property
+    def interval(self) -> tuple[float, float] | None:
+        return interval(self.differences)
 
     @property
     def verdict(self) -> str:
@@ -31,15 +40,53 @@ class Measured:
         return "supported" if self.interval[0] > 0 else "contradicted"
 
 
-def t_interval(values: Iterable[float]) -> tuple[float, float] | None:
-    """Student's t interval of the mean at `CONFIDENCE`; None for fewer than two values."""
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The interval of the mean at `CONFIDENCE`: Student's t for two to four values, a seeded BCa bootstrap from BOOTSTRAP_FROM; None for fewer."""
     from scipy import stats
 
-    values = np.asarray(list(values), float)
+    values = np.asarray(values, float)
     if len(values) < 2:
         return None
+    if len(values) >= BOOTSTRAP_FROM and np.ptp(values) > 0:
+        rng = np.random.default_rng(2018)
+        found = stats.bootstrap((values,), np.mean, confidence_level=CONFIDENCE, method="BCa", random_state=rng).confidence_interval
+        return float(found.low), float(found.high)
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def p_value(values: Sequence[float]) -> float:
+    """Of the two-sided paired t test that the mean is zero; NaN for one value, or for equal ones."""
+    from scipy import stats
+
+    return float(stats.ttest_1samp(values, 0).pvalue) if len(values) > 1 and np.ptp(values) > 0 else math.nan
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """p values adjusted for their number (Holm 1979): the chance that any of several true null hypotheses is rejected stays as stated."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)  # NaN last
+    count = int(np.isfinite(p).sum())
+    adjusted = np.full(len(p), math.nan)
+    adjusted[order[:count]] = np.minimum(np.maximum.accumulate(p[order[:count]] * np.arange(count, 0, -1)), 1)
+    return adjusted
+
+
+def seeds_needed(values: Sequence[float]) -> float:
+    """The training seeds with which the paired t test would find a mean such as this one, given this spread, with `POWER`.
+
+    NaN for fewer than two values, infinity past MOST_SEEDS. From a few seeds both mean and spread are rough, so it is a hint.
+    """
+    from scipy import stats
+
+    values = np.asarray(values, float)
+    if len(values) < 2 or not np.ptp(values):
+        return math.nan
+    effect = abs(values.mean()) / values.std(ddof=1)
+    n = np.arange(2, MOST_SEEDS + 1)
+    limit = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
+    enough = stats.nct.sf(limit, n - 1, effect * np.sqrt(n)) >= POWER
+    return float(n[enough.argmax()]) if enough.any() else math.inf
 
 
 def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
@@ -53,21 +100,26 @@ def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
     _, larger_is_better, _ = report.METRICS[comparison.metric]
     name = report.heading(comparison.metric, study.preset)
     sign = 1 if larger_is_better else -1
-    differences = []
-    for seed in range(study.seeds):
-        sides = [[_value(study, row, seed, comparison) for row in side] for side in (better, worse)]
-        if all(v is not None for side in sides for v in side):
-            differences.append(sign * (np.mean(sides[0]) - np.mean(sides[1])))
+
+    def differences(which: str) -> tuple[float, ...]:
+        out = []
+        for seed in range(study.seeds):
+            sides = [[_value(study, row, seed, comparison, which) for row in side] for side in (better, worse)]
+            if all(v is not None for side in sides for v in side):
+                out.append(float(sign * (np.mean(sides[0]) - np.mean(sides[1]))))
+        return tuple(out)
+
     labels = [" and ".join(rows()[row].label for row in side) for side in (better, worse)]
     what = f"{name} decline from best to last, %" if comparison.measure == "decline" else name
-    return Measured(f"{what}, {labels[0]} against {labels[1]}", tuple(map(float, differences)), t_interval(differences))
+    at_best = differences("best") if comparison.measure == "final" else ()
+    return Measured(f"{what}, {labels[0]} against {labels[1]}", differences("final"), metric=what, at_best=at_best)
 
 
-def _value(study: Study, name: str, seed: int, comparison: paper.Comparison) -> float | None:
+def _value(study: Study, name: str, seed: int, comparison: paper.Comparison, which: str) -> float | None:
     record = study.run(run_name(rows()[name], study.preset), seed).read()
-    if record is None or record["status"] not in runs.FINISHED or not record.get("final"):
+    if record is None or record["status"] not in runs.FINISHED or not record.get(which):
         return None
-    final = record["final"].get(comparison.metric)  # intra FID only where classes have enough images
+    final = record[which].get(comparison.metric)  # intra FID only where classes have enough images
     if final is not None and comparison.measure == "decline":
         best = record["best"][comparison.metric]
         return 100 * (final - best) / best
@@ -87,17 +139,23 @@ def measure_attention(study: Study, smaller: str, larger: str) -> Measured:
             shares.append(last[smaller][block] / last[larger][block])
     names = [report.ATTENTION[name].split(" (")[0] for name in (smaller, larger)]
     of = f" (ratio {np.mean(shares):.2f})" if shares else ""
-    return Measured(f"in G, {names[0]} below {names[1]}{of}", tuple(differences), t_interval(differences), ("by", "no, above it by"))
+    return Measured(f"in G, {names[0]} below {names[1]}{of}", tuple(differences), ("by", "no, above it by"), names[0])
+
+
+def measurements(study: Study, claim: paper.Claim) -> tuple[list[Measured], str]:
+    """The claim's comparisons as measured here, and in words where they stand in for feature maps that do not exist here."""
+    preset, scaled = study.preset, ""
+    measured = [m for m in (measure(study, c) for c in claim.comparisons) if m]
+    if not measured and preset.resolution in claim.analogue:
+        measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
+        scaled = f"At {preset.resolution} px, on the maps of the same size relative to the image. "
+    return measured + [measure_attention(study, *pair) for pair in claim.attention], scaled
 
 
 def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
     """claim, statement, verdict and evidence. The verdict is supported when every comparison is, contradicted when one is."""
-    preset, comparisons, scaled = study.preset, claim.comparisons, ""
-    measured = [m for m in (measure(study, c) for c in comparisons) if m]
-    if not measured and preset.resolution in claim.analogue:
-        measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
-        scaled = f"At {preset.resolution} px, on the maps of the same size relative to the image. "
-    measured += [measure_attention(study, *pair) for pair in claim.attention]
+    preset = study.preset
+    measured, scaled = measurements(study, claim)
     line = {"claim": claim.name, "statement": claim.statement}
     if claim.untested:
         return line | {"verdict": "not tested", "evidence": claim.untested[0].upper() + claim.untested[1:] + "."}
@@ -113,6 +171,42 @@ def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
     else:
         overall = "inconclusive" if "inconclusive" in verdicts else "supported"
     return line | {"verdict": overall, "evidence": scaled + "; ".join(map(_evidence, measured)) + "."}
+
+
+def comparisons(study: Study) -> pd.DataFrame:
+    """Every comparison behind the verdicts, in numbers: claim, comparison, metric, differences (by seed), mean, low, high, p, p_holm (over
+    all of them), seeds_needed, at_best (the mean at the best scored steps)."""
+    lines = []
+    for claim in paper.CLAIMS:
+        for m in measurements(study, claim)[0]:
+            if m.differences:
+                low, high = m.interval or (math.nan, math.nan)
+                lines.append({
+                    "claim": claim.name, "comparison": m.text, "metric": m.metric, "differences": m.differences, "mean": float(np.mean(m.differences)),
+                    "low": low, "high": high, "p": p_value(m.differences), "seeds_needed": seeds_needed(m.differences),
+                    "at_best": float(np.mean(m.at_best)) if m.at_best else math.nan,
+                })
+    frame = pd.DataFrame(lines, columns=["claim", "comparison", "metric", "differences", "mean", "low", "high", "p", "seeds_needed", "at_best"])
+    frame.insert(8, "p_holm", holm(frame["p"]))
+    return frame
+
+
+def show_comparisons(study: Study) -> pd.DataFrame:
+    """`comparisons` for a reader: positive gains are in the claim's direction; strings throughout."""
+    frame = comparisons(study)
+    number = lambda v, form="{:.2f}": "–" if v != v else form.format(v)
+    needed = lambda n: "–" if n != n else f"more than {MOST_SEEDS:,}" if math.isinf(n) else f"{n:.0f}"
+    return pd.DataFrame({
+        "claim": frame["claim"],
+        "comparison": frame["comparison"],
+        "seeds": [str(len(d)) for d in frame["differences"]],
+        "gain": frame["mean"].map("{:+.2f}".format),
+        f"{CONFIDENCE:.0%} interval": [f"{low:+.2f} to {high:+.2f}" if low == low else "–" for low, high in zip(frame["low"], frame["high"])],
+        "p": frame["p"].map(lambda p: number(p, "{:.3f}")),
+        f"p for all {frame['p'].notna().sum()} (Holm)": frame["p_holm"].map(lambda p: number(p, "{:.3f}")),
+        "gain at the best steps": frame["at_best"].map(lambda v: number(v, "{:+.2f}")),
+        f"seeds for {POWER:.0%} power": frame["seeds_needed"].map(needed),
+    })
 
 
 def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFrame:

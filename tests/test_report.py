@@ -10,7 +10,7 @@ import pytest
 from repro import attention, pages, paper, plots, report, runs
 from repro.config import ReproError
 from repro.study import Study, configure, rows, run_name
-from repro.verdicts import effects, effects_in_words, measure, show_effects, t_interval, verdicts
+from repro.verdicts import effects, effects_in_words, measure, show_effects, interval, verdicts
 
 DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, "references": 20}
 
@@ -139,8 +139,8 @@ def test_claims_about_maps_that_do_not_exist(study_of):
 def test_the_interval_is_students(study_of):
     values = [1.0, 2.0, 4.0]
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # t quantile for 2 degrees of freedom
-    assert t_interval(values) == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-5)
-    assert t_interval([1.0]) is None
+    assert interval(values) == pytest.approx((7 / 3 - half, 7 / 3 + half), rel=1e-5)
+    assert interval([1.0]) is None
 
 
 def test_scores_of_two_definitions_are_never_mixed(study_of):
