@@ -120,10 +120,17 @@ def trained(folder: str | Path) -> tuple[Config, nn.Module, nn.Module, str]:
             " outputs/smoke/runs/attention_16/seed0 (committed results have none)."
         )
     config = Config.of(json.loads(state["config"]))
-    g, d = build(config)
-    g.load_state_dict(state["g"]), d.load_state_dict(state["d"])
+    _, d = build(config)
+    d.load_state_dict(state["d"])
+    return config, sampled_generator(config, state), d, state["precision"]
+
+
+def sampled_generator(config: Config, state: dict) -> nn.Module:
+    """G of a checkpoint's content as it is sampled from: its average where that has begun."""
+    g, _ = build(config)
+    g.load_state_dict(state["g"])
     if "ema" in state and state["ema"]["n_averaged"] > 0:
         average = AveragedModel(g)
         average.load_state_dict(state["ema"])
-        g = average.module
-    return config, g, d, state["precision"]
+        return average.module
+    return g

@@ -197,6 +197,40 @@ def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run'
 
 
 @app.command()
+def sample(
+    source: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or a generator that `repro export` wrote.")],
+    n: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    label: Annotated[Optional[int], typer.Option("--class", min=0, help="The class of all; default: all classes in turns.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
+    out: Annotated[Path, typer.Option(help="The sheet of images, a PNG.")] = Path("grid.png"),
+) -> None:
+    """Draw images of a trained generator."""
+    from . import evaluate, export as exports, sheets
+
+    config, g, precision = exports.generator(source)
+    if label is not None and label >= config.num_classes:
+        raise ReproError(f"--class is {label} and this generator knows {config.num_classes} classes: choose from 0 to {config.num_classes - 1}.")
+    images, _ = evaluate.sample(g, config, n, precision, seed=seed, label=label)
+    runs.write_atomically(out, sheets.square(images))
+    _say(f"{n} images of {config.preset.resolution} px: {out}")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as outputs/smoke/runs/attention_16/seed0.")],
+    to: Annotated[Optional[Path], typer.Option(help="The .safetensors file; default: RUN/generator.safetensors.")] = None,
+) -> None:
+    """Write the generator of a run's best scored step as safetensors, with a model card."""
+    from . import export as exports
+
+    to = to or folder / "generator.safetensors"
+    if to.suffix != exports.SUFFIX:
+        raise ReproError(f"--to is {to}: give it a name that ends in {exports.SUFFIX}.")
+    exports.export(folder, to)
+    _say(f"The generator: {to}. Its model card: {to.with_suffix('.md')}")
+
+
+@app.command()
 def check(
     preset: PresetOption = "smoke",
     against: Annotated[Optional[str], typer.Option(help="The reference; default: results/PRESET.")] = None,

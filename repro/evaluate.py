@@ -42,19 +42,22 @@ def to_uint8(x: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def sample(generator: torch.nn.Module, config: Config, count: int, precision: str, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
+def sample(
+    generator: torch.nn.Module, config: Config, count: int, precision: str, device: str = "cpu", seed: int | None = None, label: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (count, R, R, 3) and labels (count,) of G in evaluation mode (moving averages of batch norm).
 
-    Image i has class i modulo the number of classes, and its own latent.
+    Image i has class i modulo the number of classes, or the class `label`, and its own latent, of the preset's sampling seed or another.
     """
     was_training = generator.training
     generator.eval()
     images = []
-    labels = torch.arange(count) % config.num_classes
+    seed = config.preset.sampling_seed if seed is None else seed
+    labels = torch.arange(count) % config.num_classes if label is None else torch.full((count,), label)
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"), parametrize.cached():
         for first in range(0, count, BATCH):
             y = labels[first : first + BATCH]
-            z = latents(config.preset.z_dim, config.preset.sampling_seed, first, len(y))
+            z = latents(config.preset.z_dim, seed, first, len(y))
             images.append(to_uint8(generator(z.to(device), y.to(device))))
     generator.train(was_training)
     return np.concatenate(images), labels.numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 
@@ -31,6 +32,14 @@ def grid(images: np.ndarray) -> bytes:
     """Images uint8 (rows, columns, R, R, 3) as they stand."""
     rows, columns, r, _, _ = images.shape
     return png(images.transpose(0, 2, 1, 3, 4).reshape(rows * r, columns * r, 3))
+
+
+def square(images: np.ndarray) -> bytes:
+    """Images uint8 (N, R, R, 3) in as many columns as rows, line by line; white where none are left."""
+    side = math.ceil(math.sqrt(len(images)))
+    full = np.full((side * -(-len(images) // side), *images.shape[1:]), 255, np.uint8)
+    full[: len(images)] = images
+    return grid(full.reshape(-1, side, *images.shape[1:]))
 
 
 def attention(images: np.ndarray, attention_map: np.ndarray, height: int = 96) -> bytes:

@@ -1,0 +1,73 @@
+"""Generators as files: what is exported is what was scored, and `repro sample` draws from either."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repro import checkpoint, cli, evaluate, export, runs, train
+
+
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory, rehearsal, shapes_data):
+    from repro import data, study
+
+    folder = tmp_path_factory.mktemp("out") / "rehearsal/runs/weight_average/seed0"
+    preset = dataclasses.replace(rehearsal, average_scale=0.0001)
+    config = data.with_data(study.configure(study.rows()["weight_average"], preset), shapes_data)
+    train.train(config, shapes_data, runs.Run(folder), "weight_average")
+    return folder
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+def test_an_exported_generator_draws_what_was_scored(trained_run, tmp_path):
+    assert cli.run(["export", str(trained_run), "--to", str(tmp_path / "g.safetensors")]) == 0
+    config, g, precision = export.generator(tmp_path / "g.safetensors")
+    best = runs.Run(trained_run).read()["best"]
+    images, labels = evaluate.sample(g, config, config.preset.samples, precision)
+    state = checkpoint.read_checkpoint(trained_run / "best.pt")
+    assert json.loads(state["record"])["step"] == best["step"] and state["ema"]["n_averaged"] > 0
+    average = checkpoint.sampled_generator(config, state)
+    assert (images == evaluate.sample(average, config, config.preset.samples, precision)[0]).all()
+    assert evaluate.metrics.diversity(images, labels) > 0
+    plain = dict(state)
+    del plain["ema"]
+    assert (images != evaluate.sample(checkpoint.sampled_generator(config, plain), config, config.preset.samples, precision)[0]).any()
+    card = (tmp_path / "g.md").read_text()
+    assert f"{best['step']} updates" in card and f"{best['fid']:.4g}" in card and "--preset rehearsal --seed 0" in card and "g.safetensors" in card
+
+
+def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys):
+    export.export(trained_run, tmp_path / "g.safetensors")
+
+    def draw(source, *words):
+        assert cli.run(["sample", str(source), "--out", str(tmp_path / "a.png"), *words]) == 0
+        return pixels(tmp_path / "a.png")
+
+    four = draw(tmp_path / "g.safetensors", "--n", "4", "--class", "3")
+    assert four.shape == (64, 64, 3)
+    config, g, precision = export.generator(tmp_path / "g.safetensors")
+    images, labels = evaluate.sample(g, config, 4, precision, seed=0, label=3)
+    assert labels.tolist() == [3] * 4 and (four[:32, 32:] == images[1]).all() and (four[32:, :32] == images[2]).all()
+    assert (draw(tmp_path / "g.safetensors", "--n", "4", "--class", "3", "--seed", "1") != four).any()
+    assert (draw(tmp_path / "g.safetensors", "--n", "3")[32:, 32:] == 255).all()
+    assert draw(trained_run, "--n", "4").shape == four.shape
+
+
+@pytest.mark.parametrize("words, message", [
+    (["sample", "{run}", "--class", "10"], "knows 10 classes: choose from 0 to 9"),
+    (["sample", "{tmp}/none.safetensors"], "cannot be read as an exported generator"),
+    (["sample", "{tmp}/broken.safetensors"], "cannot be read as an exported generator"),
+    (["sample", "{tmp}/nothing"], "There is no checkpoint"),
+    (["export", "{tmp}/nothing"], "has no best.pt"),
+    (["export", "{run}", "--to", "{tmp}/g.pt"], "ends in .safetensors"),
+])
+def test_mistakes_are_one_sentence(trained_run, tmp_path, capsys, words, message):
+    (tmp_path / "broken.safetensors").write_bytes(b"not one")
+    assert cli.run([w.format(run=trained_run, tmp=tmp_path) for w in words]) == 2
+    assert message in capsys.readouterr().err
