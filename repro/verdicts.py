@@ -27,6 +27,7 @@ class Measured:
     differences: tuple[float, ...]
     words: tuple[str, str] = ("better by", "worse by")  # for a positive and a negative mean
     metric: str = ""  # as over a column; the differences' unit
+    published: float = math.nan  # the paper's own difference between these rows
     at_best: tuple[float, ...] = ()  # the same at each run's best scored step instead of its last
 
     @functools.cached_property
@@ -112,7 +113,11 @@ def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
     labels = [" and ".join(rows()[row].label for row in side) for side in (better, worse)]
     what = f"{name} decline from best to last, %" if comparison.measure == "decline" else name
     at_best = differences("best") if comparison.measure == "final" else ()
-    return Measured(f"{what}, {labels[0]} against {labels[1]}", differences("final"), metric=what, at_best=at_best)
+    published = [[rows()[row].published.get(comparison.metric) for row in side] for side in (better, worse)]
+    theirs = math.nan
+    if comparison.measure == "final" and all(p for side in published for p in side):
+        theirs = sign * float(np.mean([p.value for p in published[0]]) - np.mean([p.value for p in published[1]]))
+    return Measured(f"{what}, {labels[0]} against {labels[1]}", differences("final"), metric=what, published=theirs, at_best=at_best)
 
 
 def _value(study: Study, name: str, seed: int, comparison: paper.Comparison, which: str) -> float | None:
@@ -174,20 +179,20 @@ def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
 
 
 def comparisons(study: Study) -> pd.DataFrame:
-    """Every comparison behind the verdicts, in numbers: claim, comparison, metric, differences (by seed), mean, low, high, p, p_holm (over
-    all of them), seeds_needed, at_best (the mean at the best scored steps)."""
+    """Every comparison behind the verdicts, in numbers: claim, comparison, metric, paper (its own difference), differences (ours, by seed),
+    mean, low, high, p, p_holm (over all of them), seeds_needed, at_best (the mean at the best scored steps)."""
     lines = []
     for claim in paper.CLAIMS:
         for m in measurements(study, claim)[0]:
             if m.differences:
                 low, high = m.interval or (math.nan, math.nan)
                 lines.append({
-                    "claim": claim.name, "comparison": m.text, "metric": m.metric, "differences": m.differences, "mean": float(np.mean(m.differences)),
+                    "claim": claim.name, "comparison": m.text, "metric": m.metric, "paper": m.published, "differences": m.differences, "mean": float(np.mean(m.differences)),
                     "low": low, "high": high, "p": p_value(m.differences), "seeds_needed": seeds_needed(m.differences),
                     "at_best": float(np.mean(m.at_best)) if m.at_best else math.nan,
                 })
-    frame = pd.DataFrame(lines, columns=["claim", "comparison", "metric", "differences", "mean", "low", "high", "p", "seeds_needed", "at_best"])
-    frame.insert(8, "p_holm", holm(frame["p"]))
+    frame = pd.DataFrame(lines, columns=["claim", "comparison", "metric", "paper", "differences", "mean", "low", "high", "p", "seeds_needed", "at_best"])
+    frame.insert(9, "p_holm", holm(frame["p"]))
     return frame
 
 
@@ -199,6 +204,7 @@ def show_comparisons(study: Study) -> pd.DataFrame:
     return pd.DataFrame({
         "claim": frame["claim"],
         "comparison": frame["comparison"],
+        f"paper ({paper.SETTING})": frame["paper"].map(lambda v: number(v, "{:+.2f}")),
         "seeds": [str(len(d)) for d in frame["differences"]],
         "gain": frame["mean"].map("{:+.2f}".format),
         f"{CONFIDENCE:.0%} interval": [f"{low:+.2f} to {high:+.2f}" if low == low else "–" for low, high in zip(frame["low"], frame["high"])],
