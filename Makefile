@@ -1,13 +1,14 @@
 # make reproduce: train, score and report the paper's tables (PRESET=smoke, on the embedded data)
 # make test:      the tests
 # make check:     trains the committed studies of the embedded data again and compares every number
+# make site:      results and notebooks as static HTML in outputs/site
 # make lab:       the notebooks in JupyterLab
 PYTHON ?= python3
 PRESET ?= smoke
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: reproduce test check lab
+.PHONY: reproduce test check site lab
 reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)
 
@@ -16,6 +17,9 @@ test: $(INSTALLED)
 
 check: $(INSTALLED)
 	$(BIN)/repro check
+
+site: $(INSTALLED)
+	$(BIN)/repro site
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks

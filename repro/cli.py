@@ -309,6 +309,16 @@ def accept(
 
 
 @app.command()
+def site(to: Annotated[Path, typer.Option(help="The folder of pages.")] = Path("outputs/site")) -> None:
+    """Write the executed notebooks and the pages of results as static HTML, readable without Jupyter and network."""
+    from . import site as sites
+
+    to = runs.PROJECT / to
+    count = sites.build(to)
+    _say(f"{count} pages: open {_relative(to, runs.PROJECT)}/index.html")
+
+
+@app.command()
 def bench(
     only: Annotated[Optional[str], typer.Option(help="Sections, joined by commas: training, attention, scoring, studies, and smoke and cluster (long).")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Turns that each side takes; medians are shown.")] = 5,
