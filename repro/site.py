@@ -59,9 +59,9 @@ def build(to: Path) -> int:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
         elif path.suffix in (".md", ".ipynb"):
-            title, body = (of_markdown if path.suffix == ".md" else of_notebook)(path)
+            title, body = finished((of_markdown if path.suffix == ".md" else of_notebook)(path), path)
             home = os.path.relpath(to / "index.html", target.parent)
-            text = PAGE.format(title=html.escape(title), style=STYLE, home=home, body=finished(body, path))
+            text = PAGE.format(title=html.escape(title), style=STYLE, home=home, body=body)
             runs.write_atomically(_html(target, to), text.encode())
             pages += 1
     runs.write_atomically(mark, b"written by repro site\n")
@@ -73,51 +73,33 @@ def _html(target: Path, to: Path) -> Path:
     return target.with_name("index.html") if target.name == "README.md" else target.with_suffix(".html")
 
 
-def of_markdown(path: Path) -> tuple[str, str]:
-    """Title and HTML of a Markdown page."""
-    import mistune
+def of_markdown(path: Path) -> str:
+    from nbconvert.filters import markdown2html
 
-    text = path.read_text()
-    title = next((line.lstrip("# ") for line in text.splitlines() if line.startswith("#")), path.stem)
-    return title, mistune.create_markdown(escape=False, plugins=["table"])(text)
+    return markdown2html(path.read_text())
 
 
-def of_notebook(path: Path) -> tuple[str, str]:
-    """Title and HTML of an executed notebook: its text and outputs, the code of each cell folded, pictures described by what drew them."""
-    import mistune
-    import nbformat
+def of_notebook(path: Path) -> str:
+    from nbconvert import HTMLExporter
 
-    notebook = nbformat.read(path, nbformat.NO_CONVERT)
-    markdown = mistune.create_markdown(escape=False, plugins=["table"])
-    title = next((c.source.splitlines()[0].lstrip("# ") for c in notebook.cells if c.cell_type == "markdown"), path.stem)
-    parts = []
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            parts.append(markdown(cell.source))
-            continue
-        code = html.escape(cell.source)
-        parts.append(f"<details><summary>code</summary><pre><code>{code}</code></pre></details>")
-        parts += [_output(output, code, markdown) for output in cell.get("outputs", [])]
-    return title, "\n".join(parts)
+    return HTMLExporter(template_name="basic").from_filename(str(path))[0]
 
 
-def _output(output, code: str, markdown) -> str:
-    """One output of a cell as HTML, the richest form that needs no script."""
-    data = output.get("data", {})
-    if "image/png" in data:
-        alt = output.get("metadata", {}).get("image/png", {}).get("alt") or f"figure drawn by {code.splitlines()[-1]}"
-        return f'<img alt="{alt}" src="data:image/png;base64,{data["image/png"].strip()}">'
-    if "text/markdown" in data:
-        return markdown(data["text/markdown"])
-    text = data.get("text/plain") or output.get("text") or ""
-    return f"<pre>{html.escape(re.sub(chr(27) + r'[^m]*m', '', text))}</pre>" if text else ""
-
-
-def finished(body: str, path: Path) -> str:
-    """Links between pages, tables that scroll by themselves, and rows of tables linked to the page of their runs."""
+def finished(body: str, path: Path) -> tuple[str, str]:
+    """Title and HTML: code folded, pictures described by the code that drew them, tables that scroll by themselves, links between
+    pages, and rows of tables linked to the page of their runs."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(body, "html.parser")
+    for tag in soup.select(".prompt, .anchor-link"):
+        tag.decompose()
+    for cell in soup.select(".code_cell"):
+        code = cell.select_one(".input")
+        for picture in cell.find_all("img"):
+            picture["alt"] = f"figure drawn by {code.text.strip().splitlines()[-1]}"
+        summary = soup.new_tag("summary")
+        summary.string = "code"
+        code.wrap(soup.new_tag("details")).insert(0, summary)
     labels = row_pages(path)
     for table in soup.find_all("table"):
         for cell in table.select("tr > td:first-child"):
@@ -134,7 +116,8 @@ def finished(body: str, path: Path) -> str:
                 target += "README.md"
             target = re.sub(r"(^|/)README\.md$", r"\1index.html", target)
             tag["href"] = re.sub(r"\.(md|ipynb)$", ".html", target) + (f"#{anchor}" if anchor else "")
-    return str(soup)
+    heading = soup.find("h1")
+    return heading.text if heading else path.stem, str(soup)
 
 
 def row_pages(path: Path) -> dict[str, str]:
