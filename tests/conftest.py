@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import data, study
+from repro import data, runs, study
 from repro.config import PRESETS, Recipe
+from repro.study import Study, configure, rows, run_name
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -46,3 +47,33 @@ def shared_data(name):
     if not folder.is_dir():
         pytest.skip(f"real {name} is not on this machine (looked for ../shared/data/{name} beside the project)")
     return folder
+
+
+DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, "references": 20}
+
+
+@pytest.fixture
+def study_of(tmp_path):
+    """A study whose runs have the given final FIDs: {row: [of seed 0, of seed 1, ...]}."""
+
+    def make(fids, best=None, definition=DEFINITION, preset="rehearsal", status="complete"):
+        seeds = max(map(len, fids.values()))
+        study = Study(preset, seeds, executor="none", out=str(tmp_path))
+        for row, values in fids.items():
+            for seed, fid in enumerate(values):
+                score = lambda step, value: {"step": step, "fid": value, "is": 100 / value, "intra_fid": 2 * value, "diversity": 1.0}
+                scores = [score(2, (best or {}).get(row, fid)), score(4, fid)]
+                gamma = {"gamma_g": {}, "gamma_d": {}}
+                study.run(run_name(rows()[row], study.preset), seed).write({
+                    "schema": runs.SCHEMA, "row": row, "config": configure(rows()[row], study.preset, seed).identity,
+                    "status": status, "error": None, "step": 4, "parameters": {"generator": 5, "discriminator": 6},
+                    "history": [{"step": s, "loss_d": 1.0, "loss_g": 0.0} | gamma for s in (2, 4)],
+                    "scores": scores, "final": scores[-1], "best": runs.best(scores), "definition": definition,
+                    "provenance": {
+                        "wall_seconds": 60.0, "images_per_second": 7.0, "precision": "fp32", "data": "symmetric_shapes", "device": "cpu",
+                        "processor": "a processor", "packages": {"torch": "2"}, "code": {"sources": "abc"},
+                    },
+                })
+        return study
+
+    return make
