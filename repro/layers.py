@@ -68,6 +68,7 @@ class BatchNorm(nn.BatchNorm2d):
         together = min(self.together or here * ranks, here * ranks)
         if not self.training or (together == here and ranks == 1):
             return super().forward(x)
+        self.num_batches_tracked += 1
         if together == here * ranks:
             return self._synchronised(x)
         if here % together:

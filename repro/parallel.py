@@ -6,9 +6,11 @@ random numbers for the whole batch and take their part; what they compute from t
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -20,6 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from . import runs
 from .config import ReproError
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # of a collective: longer than the first rank takes to score 50,000 samples, while the others wait
@@ -45,7 +49,24 @@ def wrap(network: nn.Module) -> nn.Module:
 
     Buffers are left alone: power-iteration vectors follow from equal weights, batch norm's averages see to themselves.
     """
-    return DistributedDataParallel(network, broadcast_buffers=False) if ranks() > 1 else network
+    if ranks() == 1:
+        return network
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before PyTorch 2.14
+    return DistributedDataParallel(network, **{name: False})
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network without what `wrap` put around it."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def average_gradients(network: nn.Module) -> None:
+    """What `wrap` does in backward, afterwards: for losses without some of the weights, which DistributedDataParallel does not take."""
+    for weight in network.parameters():
+        if ranks() > 1 and weight.grad is not None:
+            dist.all_reduce(weight.grad)
+            weight.grad /= ranks()
 
 
 class _Mean(torch.autograd.Function):
@@ -107,23 +128,32 @@ def launch(devices: int, call: Callable[..., T], *arguments) -> T:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what went wrong is said below
-    config = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id="repro", rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1", max_restarts=0, monitor_interval=0.2, logs_specs=DefaultLogsSpecs(),
-    )
     try:
-        value, error = elastic_launch(config, _rank)(call, arguments)[0]
+        with tempfile.TemporaryDirectory(prefix="repro-") as folder:
+            config = LaunchConfig(
+                min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id="repro", rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0",
+                local_addr="127.0.0.1", max_restarts=0, monitor_interval=0.2, logs_specs=DefaultLogsSpecs(log_dir=folder),
+            )
+            value, error = elastic_launch(config, _rank)(call, arguments)[0]
     except SignalException as stop:
         raise runs.Interrupted("Stopped with a checkpoint; the same command continues.") from stop
     except ChildFailedError as failed:
         first, failure = failed.get_first_failure()
         raise runs.RankDied(
-            f"Process {first} of {devices} ended with exit code {failure.exitcode}, so the others were ended: the same command"
-            " continues from the last checkpoint."
+            f"Process {first} of {devices} ended with exit code {failure.exitcode}{_reason(failure)}, so the others were ended: the same"
+            " command continues from the last checkpoint."
         ) from failed
     if error is not None:
         raise error
     return value
+
+
+def _reason(failure) -> str:
+    """The exception of a process that raised one; its traceback goes to the log."""
+    if not isinstance(failure.message, dict):
+        return ""
+    log.error("%s", failure.message["extraInfo"]["py_callstack"])
+    return f" ({failure.message['message']})"
 
 
 def _rank(call: Callable[..., T], arguments: tuple) -> tuple[T | None, Exception | None]:

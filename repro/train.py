@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import attention, losses, parallel, runs, sheets
 from .checkpoint import keep_best, restore, write_checkpoint
-from .config import Config
+from .config import Config, ReproError
 from .data import Batches, ImageData
 from .evaluate import Scorer, interpolations, nearest_training_images, sample
 from .models import build, gammas, parameter_count
@@ -125,19 +125,20 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     def penalty() -> Tensor:
         # PyTorch's fused attention has no second derivative
         with arithmetic(z.device.type, precision), sdpa_kernel(SDPBackend.MATH):
-            return recipe.gp_weight * losses.gradient_penalty(lambda x: d(x, labels)[0].float(), real, fake, mix)
+            return recipe.gp_weight * losses.gradient_penalty(lambda x: parallel.unwrap(d)(x, labels)[0].float(), real, fake, mix)
 
     if recipe.loss == "wgan_gp" and not recipe.gp_own_step:
         loss = loss + penalty()
     _step(optimiser, loss)
     if recipe.loss == "wgan_gp" and recipe.gp_own_step:
-        _step(optimiser, penalty())
+        _step(optimiser, penalty(), after_backward=lambda: parallel.average_gradients(d))
     return loss.detach(), logits_real.detach(), logits_fake.detach()
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor, after_backward: Callable[[], None] = lambda: None) -> None:
     optimiser.zero_grad()
     loss.backward()
+    after_backward()
     optimiser.step()
 
 

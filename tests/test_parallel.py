@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from repro import checkpoint, data, models, parallel, runs, train
 from repro.config import ReproError
 
-STEPS = 20
+STEPS, FEW = 20, 6
 CASES = {  # of the batch of 16: normalised together, or each half by itself; and the second codebase, whose penalty is differentiated twice
     "synchronised": ("attention_16", dict(bn_batch=None, ema_decay=0.9)),
     "halves": ("attention_16", dict(bn_batch=8, ema_decay=0.9)),
@@ -46,7 +46,7 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
 
 def of_all_ranks(configs, images):
     """`after_steps` of each configuration on every rank: [of rank 0, of rank 1]."""
-    mine = {name: after_steps(config, images) for name, config in configs.items()}
+    mine = {name: after_steps(config, images, FEW if name != "synchronised" else STEPS) for name, config in configs.items()}
     mine["fp32"] = after_steps(configs["synchronised"], images, dtype=torch.float32)
     everyones = [None] * parallel.ranks()
     torch.distributed.all_gather_object(everyones, mine)
@@ -73,12 +73,12 @@ def test_two_ranks_are_one_process_with_the_whole_batch(configs, images):
         assert all(torch.equal(x, y) for x, y in zip(one[name][0].values(), two[name][0].values(), strict=True)), name  # the ranks, bit for bit
         assert torch.equal(one[name][1], two[name][1])
     for name, config in configs.items():
-        state, losses = after_steps(config, images)
-        assert furthest(one[name][0], state) < 1e-9 and (one[name][1] - losses).abs().max() < 1e-9, name
-    apart = (one["halves"][1] - one["synchronised"][1]).abs().max()
+        state, losses = after_steps(config, images, len(one[name][1]) // 2)
+        assert furthest(one[name][0], state) < 1e-8 and (one[name][1] - losses).abs().max() < 1e-8, name
+    apart = (one["halves"][1] - one["synchronised"][1][: 2 * FEW]).abs().max()
     assert apart > 1e-3  # what is normalised together matters
     losses = after_steps(configs["synchronised"], images, dtype=torch.float32)[1]
-    assert (one["fp32"][1] - losses)[: 2 * 5].abs().max() < 1e-5
+    assert (one["fp32"][1] - losses)[:2].abs().max() < 1e-5  # of the first step: from there rounding grows as in float64 it does not
 
 
 def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
@@ -174,3 +174,12 @@ def test_devices_that_do_not_fit_are_refused(make_config, images, tmp_path, monk
     monkeypatch.setattr(parallel, "on_first", lambda call: call())
     with pytest.raises(ReproError, match="batch of 8 does not split into 3"):
         train.train(make_config(), images, runs.Run(tmp_path), "none")
+
+
+def bad():
+    raise KeyError("something odd")
+
+
+def test_a_crash_says_what_it_was():
+    with pytest.raises(runs.RankDied, match="exit code 1 .KeyError: 'something odd'"):
+        parallel.launch(2, bad)
