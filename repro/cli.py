@@ -340,14 +340,26 @@ def bench(
 @app.command()
 def estimate(
     preset: PresetOption = "imagenet",
-    gpus: Annotated[int, typer.Option(min=1, help="How many devices like this machine's.")] = 1,
+    gpus: Annotated[str, typer.Option(help="How many devices like this machine's; with --images-per-second several numbers, joined by commas.")] = "1",
     seeds: Annotated[Optional[int], typer.Option(min=1, help="Training seeds a row; default: the preset's.")] = None,
+    images_per_second: Annotated[Optional[float], typer.Option(min=1e-9, help="Of one GPU that is not here, on the row without a block.")] = None,
 ) -> None:
-    """Measure a few steps of every row here, and say what a whole study takes: hours, device-hours and disk, by table."""
+    """Measure a few steps of every row here, and say what a whole study takes: hours, device-hours and disk, by table.
+
+    With --images-per-second instead what it takes on clusters of GPUs that fast, and what it asks of storage and driver.
+    """
     from . import estimate as estimates
 
-    frame, assumptions = estimates.estimate(PRESETS[choose("preset", preset, PRESETS)], gpus, seeds)
-    _print_frame(frame, f"Preset {preset} on {gpus} of this machine's devices")
+    chosen = PRESETS[choose("preset", preset, PRESETS)]
+    if not all(n.isdigit() and int(n) for n in gpus.split(",")) or ("," in gpus and images_per_second is None):
+        raise ReproError(f"--gpus is {gpus!r}: give one whole number, or with --images-per-second several joined by commas.")
+    counts = list(map(int, gpus.split(",")))
+    if images_per_second is not None:
+        frame, assumptions = estimates.scaling(chosen, counts, images_per_second, seeds)
+        _print_frame(frame, f"Preset {preset} on clusters of such GPUs")
+    else:
+        frame, assumptions = estimates.estimate(chosen, counts[0], seeds)
+        _print_frame(frame, f"Preset {preset} on {gpus} of this machine's devices")
     _say("\n".join(f"* {text}" for text in assumptions))
 
 

@@ -25,6 +25,8 @@ IMAGES = {"symmetric_shapes": SHAPES_COUNT, "cifar10": 50_000, "tiny-imagenet": 
 CLASSES = {"symmetric_shapes": 10, "cifar10": 10, "tiny-imagenet": 200, "imagenet": 1000}
 CPU_WORK = 64 * 32**2 * 16  # images x pixels x width of a step measured on a CPU: a whole one of 256 images at 128 px takes minutes
 STEPS = 3  # timed, after one that warms up
+MOST_DEVICES = 4  # that share a run: the released code's number
+DISK = 1.0  # GB/s that a run writes to shared storage, assumed
 CHECKPOINTS = 3  # files a run keeps: the newest, the one before, the best
 
 
@@ -94,17 +96,60 @@ def extraction(preset: Preset, device: str) -> float | None:
     return _seconds(lambda: evaluate.extract(extractor, images), device) / len(images)
 
 
-def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """A line per table and one for the study (rows that tables share counted once), and the assumptions in words."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def measure_rows(study: Study, device: str) -> dict[str, Cost]:
+    """The cost of each row of the study."""
     if device == "cpu":
-        torch.set_num_threads(preset.threads)
-    study = Study(preset.name, seeds or preset.seeds, executor="none")
+        torch.set_num_threads(study.preset.threads)
     costs = {}
     for task in study.tasks(paper.TABLES):
         if task.row not in costs:
             costs[task.row] = measure(task.config, device)
-            log.info("%s: %.3g s a step of %d images", task.row, _step(costs[task.row], task.config), preset.batch_size)
+            log.info("%s: %.3g s a step of %d images", task.row, _step(costs[task.row], task.config), study.preset.batch_size)
+    return costs
+
+
+def scaling(preset: Preset, devices: list[int], images_per_second: float, seeds: int | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """What training a whole study takes on clusters of so many GPUs, and what it asks of storage and driver; the assumptions in words.
+
+    images_per_second: of one GPU on the row without a block; the other rows' costs relative to it are measured here. Where there
+    are more GPUs than runs, each run has up to MOST_DEVICES of them.
+    """
+    from .cluster import REPORT_SECONDS
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    study = Study(preset.name, seeds or preset.seeds, executor="none")
+    costs, tasks = measure_rows(study, device), study.tasks(paper.TABLES)
+    unit = preset.batch_size / images_per_second / (costs["none"].update_d + costs["none"].update_g)
+    hours = [preset.steps * unit * _step(costs[t.row], t.config) / 3600 for t in tasks]
+    state = statistics.mean(costs[t.row].checkpoint for t in tasks) / 1e9
+
+    def line(count: int) -> dict:
+        each = min(max(1, count // len(tasks)), MOST_DEVICES)
+        at_once = min(count // each, len(tasks))
+        wall = max(sum(hours) / (at_once * each), max(hours) / each)
+        writing = max(train.CHECKPOINT_SECONDS, state / DISK / train.CHECKPOINT_SHARE)
+        return {
+            "GPUs": f"{count:,}", "runs at once": at_once, "GPUs a run": each, "hours": f"{wall:,.0f}", "days": f"{wall / 24:,.1f}",
+            "GPUs idle": f"{1 - sum(hours) / (wall * count):.0%}",
+            "images read, MB/s": f"{at_once * each * images_per_second * preset.resolution**2 * 3 / 1e6:,.0f}",
+            "checkpoints written, MB/s": f"{1000 * at_once * state / writing:,.0f}",
+            "messages to the driver a second": f"{at_once / REPORT_SECONDS:,.1f}",
+        }
+
+    words = [
+        f"{len(tasks)} runs ({len(costs)} distinct rows, {study.seeds} seeds) of {preset.steps:,} steps of {preset.batch_size}: {sum(hours):,.0f} GPU-hours of training; scoring is not in it.",
+        f"One GPU trains the row without a block at {images_per_second:,.0f} images a second (--images-per-second, not measured here); the rows' costs beside that row's were measured on"
+        f" {torch.cuda.get_device_name() if device == 'cuda' else 'this processor'}. Several GPUs on one run are taken as that many times faster.",
+        f"A checkpoint has {state:.2f} GB and is written at {DISK:g} GB/s, at most {train.CHECKPOINT_SHARE:.0%} of the time and once a minute; no more than {MOST_DEVICES} GPUs share a run.",
+    ]
+    return pd.DataFrame(map(line, devices)), words
+
+
+def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """A line per table and one for the study (rows that tables share counted once), and the assumptions in words."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    study = Study(preset.name, seeds or preset.seeds, executor="none")
+    costs = measure_rows(study, device)
     of_an_image = extraction(preset, device)
     scores = -(-preset.steps // preset.score_every)
 

@@ -28,7 +28,8 @@ from .rng import normal, stream
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_SECONDS = 60
+CHECKPOINT_SECONDS = 60  # between checkpoints, at least,
+CHECKPOINT_SHARE = 0.02  # and so much more that writing them takes this share of the time at most
 NEIGHBOURS = 10  # samples shown beside their nearest training images: one of each of the first classes
 COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do,
 COLLAPSE_FID = 2.0  # or when FID is past this many times its best at two scored steps in a row (paper, Figure 3: SN on G and D ends at 2.2)
@@ -252,11 +253,12 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
 
     parallel.on_first(begin)
     drawn = prefetched(config, Batches(data, preset.batch_size, config.seed, recipe.flip), record["step"], device)
-    started, wall_before, saved_at = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic()
+    started, wall_before, saved_at, next_save = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic(), CHECKPOINT_SECONDS
     first_step = record["step"]
 
     def save(status: str) -> None:
-        nonlocal saved_at
+        nonlocal saved_at, next_save
+        began = time.monotonic()
         seconds = wall_before + time.monotonic() - started
         record["provenance"]["wall_seconds"] = round(seconds, 1)
         if record["step"] > first_step:
@@ -270,6 +272,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
 
         parallel.on_first(write)
         saved_at = time.monotonic()
+        next_save = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
 
     def score(last: bool) -> str | None:
         """Score and picture the present generator. Returns why the run has collapsed, if it has."""
@@ -293,7 +296,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
 
     status = "running"
     while status == "running" and record["step"] < preset.steps:
-        stopping, due = parallel.any_of(stop(), time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+        stopping, due = parallel.any_of(stop(), time.monotonic() - saved_at > next_save)
         if stopping:
             save("interrupted")
             raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")

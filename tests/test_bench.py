@@ -120,6 +120,20 @@ def test_an_estimate_adds_up(monkeypatch, capsys):
     assert any("linear" in text for text in said)
 
 
+def test_a_table_of_clusters_adds_up(monkeypatch, capsys):
+    """Nine runs of 1, or 2.33, hours on the given GPU: as many at once as there are GPUs, then several GPUs a run, and what stays idle."""
+    monkeypatch.setattr(estimate, "measure", lambda config, device: estimate.Cost(1.0, 2.0, 0.001, 10**9))
+    preset = dataclasses.replace(PRESETS["rehearsal"], steps=3600, batch_size=8)
+    frame, said = estimate.scaling(preset, [1, 5, 9, 40], 8.0, 1)
+    total = 7 * 1 + 2 * 7 / 3
+    assert frame["runs at once"].tolist() == [1, 5, 9, 9] and frame["GPUs a run"].tolist() == [1, 1, 1, 4]
+    assert frame["hours"].tolist() == [f"{total:.0f}", "2", "2", "1"] and frame["GPUs idle"].tolist()[:3] == ["0%", "0%", f"{1 - total / 21:.0%}"]
+    assert frame["images read, MB/s"].tolist()[-1] == f"{36 * 8 * 32 * 32 * 3 / 1e6:,.0f}" and "9 runs" in said[0]
+    for words in (["--gpus", "1,8"], ["--gpus", "some"], ["--gpus", "0"]):
+        assert cli.run(["estimate", "--preset", "rehearsal", *words]) == 2
+        assert "--gpus is" in capsys.readouterr().err
+
+
 def test_an_estimate_measures_every_row(capsys):
     assert cli.run(["estimate", "--preset", "rehearsal"]) == 0
     said = capsys.readouterr().out

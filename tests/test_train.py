@@ -143,6 +143,19 @@ def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
     assert (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
 
 
+def test_checkpoints_take_a_small_share_of_the_time(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    written, original = [], train.write_checkpoint
+    monkeypatch.setattr(train, "write_checkpoint", lambda *a: written.append(a[3]["step"]) or original(*a))
+    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 1e6)
+    train_in(tmp_path / "often", make_config(steps=4, score_every=2), shapes_data)
+    assert set(written) == {0, 1, 2, 3, 4}
+    written.clear()
+    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 1e-6)
+    train_in(tmp_path / "seldom", make_config(steps=4, score_every=2), shapes_data)
+    assert set(written) <= {0, 2, 4}
+
+
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"ema_decay": 0.5}, {"d_steps": 2, "flip": True}])
 @pytest.mark.parametrize("stop_at", [1, 3])
 def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path, light_scores, monkeypatch, changes, stop_at):
