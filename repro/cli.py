@@ -33,6 +33,7 @@ JobsOption = Annotated[Optional[int], typer.Option(min=1, help="Runs at once; de
 ExecutorOption = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster.")]
 AddressOption = Annotated[Optional[str], typer.Option(help='The Ray cluster: "auto", "ray://host:10001"; default: $RAY_ADDRESS, or this machine alone.')]
 DevicesOption = Annotated[int, typer.Option(min=1, help="GPUs (or processes of the CPU) that share each run, data parallel.")]
+CompileOption = Annotated[bool, typer.Option("--compile", help="torch.compile: minutes to start, then faster steps; for long runs.")]
 MinutesOption = Annotated[
     float, typer.Option(min=0, help="Stop training at the next step after so many minutes, with checkpoints and exit code 75.")
 ]
@@ -58,6 +59,7 @@ def reproduce(
     executor: ExecutorOption = "local",
     address: AddressOption = None,
     devices: DevicesOption = 1,
+    compiled: CompileOption = False,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import pages, paper, report as reports
@@ -68,7 +70,7 @@ def reproduce(
     names = _table_names(tables)
     if seeds is None:
         seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
-    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address, devices=devices)
+    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address, devices=devices, compiled=compiled)
     missing = study.missing(names)
     _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train.")
     study.ensure(*names)
@@ -95,6 +97,7 @@ def train(
     out: OutOption = "outputs",
     max_minutes: MinutesOption = math.inf,
     devices: DevicesOption = 1,
+    compiled: CompileOption = False,
 ) -> None:
     """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster needs."""
     from .study import configure, rows, train_row
@@ -103,7 +106,7 @@ def train(
 
     from .parallel import launch
 
-    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes)
+    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes, compiled)
     _say(f"{record['row']} seed {seed}: {record['status']} at step {record['step']}")
 
 
@@ -371,6 +374,7 @@ def commands(
     data: DataOption = None,
     out: OutOption = "outputs",
     devices: DevicesOption = 1,
+    compiled: CompileOption = False,
 ) -> None:
     """Print one plain command for each missing run, the longest first: for a job array or any other scheduler."""
     from .executors import command
@@ -378,7 +382,7 @@ def commands(
 
     study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
     for task in study.missing(_table_names(tables)):
-        words = command(preset, task.row, task.seed, out, math.inf, data, devices)
+        words = command(preset, task.row, task.seed, out, math.inf, data, devices, compiled)
         print(shlex.join(["repro", *words[3:]]))
 
 

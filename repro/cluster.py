@@ -98,7 +98,7 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         seen.update(stamps)
         return {f: (run.folder / f).read_bytes() for f in changed}
 
-    words = command(job["preset"], job["row"], job["seed"], out, (job["deadline"] - time.time()) / 60, job["data"], job["devices"])
+    words = command(job["preset"], job["row"], job["seed"], out, (job["deadline"] - time.time()) / 60, job["data"], job["devices"], job["compiled"])
     with (run.folder / "train.log").open("ab") as f:
         process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | job["environment"], preexec_fn=dies_with_parent)
     sent_at, reported_at, asked = time.monotonic(), -math.inf, False
@@ -168,7 +168,8 @@ class RayExecutor(Executor):
         run.folder.mkdir(parents=True, exist_ok=True)
         data = str(Path(study.data).resolve()) if study.data and Path(study.data).exists() else study.data
         job = {
-            "preset": study.preset.name, "row": task.row, "seed": task.seed, "data": data, "devices": study.devices, "environment": environment(study),
+            "preset": study.preset.name, "row": task.row, "seed": task.seed, "data": data, "devices": study.devices, "compiled": study.compiled,
+            "environment": environment(study),
             "out": str(study.out), "token": str(self.token), "sources": runs.code_revision()["sources"],
             "scratch": SCRATCH, "deadline": time.time() + 60 * min(minutes, 10**6),
             "files": {} if self.storage_is_shared else {name: (run.folder / name).read_bytes() for name in SENT if (run.folder / name).exists()},

@@ -37,11 +37,11 @@ def environment(study: Study) -> dict[str, str]:
     return threads | ALLOCATION | study.environment
 
 
-def command(preset: str, row: str, seed: int, out: Path | str, minutes: float, data: str | None, devices: int = 1) -> list[str]:
+def command(preset: str, row: str, seed: int, out: Path | str, minutes: float, data: str | None, devices: int = 1, compiled: bool = False) -> list[str]:
     """The command that trains one run."""
     words = [sys.executable, "-m", "repro", "train", row, "--preset", preset, "--seed", str(seed)]
     words += ["--out", str(out), *(["--max-minutes", str(minutes)] if minutes < math.inf else [])]
-    return words + (["--data", str(data)] if data else []) + (["--devices", str(devices)] if devices > 1 else [])
+    return words + (["--data", str(data)] if data else []) + (["--devices", str(devices)] if devices > 1 else []) + (["--compile"] if compiled else [])
 
 
 def last_line(log: Path) -> str:
@@ -178,7 +178,7 @@ class LocalExecutor(Executor):
         folder = self.study.run(task.row, task.seed).folder
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train.log").open("ab") as f:
-            words = command(self.study.preset.name, task.row, task.seed, self.study.out, minutes, self.study.data, self.study.devices)
+            words = command(self.study.preset.name, task.row, task.seed, self.study.out, minutes, self.study.data, self.study.devices, self.study.compiled)
             process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | environment(self.study) | gpus_of(place, self.study.devices))
         self.running[task] = process, place
 

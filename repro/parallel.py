@@ -57,8 +57,14 @@ def wrap(network: nn.Module) -> nn.Module:
 
 
 def unwrap(network: nn.Module) -> nn.Module:
-    """The network without what `wrap` put around it."""
-    return network.module if isinstance(network, DistributedDataParallel) else network
+    """The network without what `wrap` and torch.compile put around it."""
+    network = network.module if isinstance(network, DistributedDataParallel) else network
+    return getattr(network, "_orig_mod", network)
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Whether torch.compile made it."""
+    return hasattr(network.module if isinstance(network, DistributedDataParallel) else network, "_orig_mod")
 
 
 def average_gradients(network: nn.Module) -> None:

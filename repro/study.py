@@ -68,7 +68,7 @@ def run_name(row: paper.Row, preset: Preset) -> str:
     raise AssertionError("a row always equals itself")
 
 
-def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float) -> dict:
+def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float, compiled: bool) -> dict:
     """Train and score one run by its names, in one process or on every rank of a process group. Returns its record.
 
     Raises what `train.train` does; any other failure is recorded in run.json as well.
@@ -85,7 +85,7 @@ def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_
     parallel.on_first(lambda: study.write_real(loaded))
     run = study.run(name, seed)
     try:
-        return train(images.with_data(configure(chosen, study.preset, seed), loaded), loaded, run, name, max_minutes)
+        return train(images.with_data(configure(chosen, study.preset, seed), loaded), loaded, run, name, max_minutes, compiled)
     except (ReproError, runs.Interrupted):
         raise
     except Exception as error:
@@ -102,11 +102,12 @@ class Study:
     "ray" to train it on a Ray cluster, "none" to show what is there; out, the folder of studies (relative to the project); data,
     where the images are (None: the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as
     cores allow; on a cluster as many as it has room for); max_minutes, when training stops; address, the cluster's ("auto",
-    "ray://host:10001"; None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel).
+    "ray://host:10001"; None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
+    compiled, whether torch.compile makes the networks.
     """
 
     def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs", data: str | None = None,
-                 jobs: int | None = None, max_minutes: float = math.inf, address: str | None = None, devices: int = 1):
+                 jobs: int | None = None, max_minutes: float = math.inf, address: str | None = None, devices: int = 1, compiled: bool = False):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
@@ -118,6 +119,7 @@ class Study:
         self.jobs = jobs
         self.address = address
         self.devices = devices
+        self.compiled = compiled
         self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
 
     @classmethod

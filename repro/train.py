@@ -94,11 +94,15 @@ def make_optimisers(config: Config, g: nn.Module, d: nn.Module) -> tuple[torch.o
     return torch.optim.Adam(g.parameters(), config.lr_g, **adam), torch.optim.Adam(d.parameters(), config.lr_d, **adam)
 
 
-def arithmetic(device: str, precision: str) -> ExitStack:
-    """Autocast to the run's precision, and each weight's spectral norm evaluated once for all its uses in the block."""
+def arithmetic(device: str, precision: str, *networks: nn.Module) -> ExitStack:
+    """Autocast to the run's precision, and each weight's spectral norm evaluated once for all its uses in the block.
+
+    Compiled networks use each weight once and know no such cache: every new value in it would compile them again.
+    """
     stack = ExitStack()
     stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"))
-    stack.enter_context(parametrize.cached())
+    if not any(parallel.is_compiled(network) for network in networks):
+        stack.enter_context(parametrize.cached())
     return stack
 
 
@@ -111,9 +115,9 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     shares `mix` (B,), is part of the loss, or follows in an optimiser step of its own as in the second codebase.
     Returns the loss and the logits (B,) of real and of generated images.
     """
-    recipe = config.recipe
+    recipe, device = config.recipe, z.device.type
     real = images.float().div_(127.5).sub_(1.0)  # -1 .. 1
-    with arithmetic(z.device.type, precision):
+    with arithmetic(device, precision, g, d):
         with torch.no_grad():
             fake = g(z, fake_labels).float()
         logits, class_logits = d(torch.cat([real, fake]), torch.cat([labels, fake_labels]))
@@ -125,7 +129,7 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
 
     def penalty() -> Tensor:
         # PyTorch's fused attention has no second derivative
-        with arithmetic(z.device.type, precision), sdpa_kernel(SDPBackend.MATH):
+        with arithmetic(device, precision), sdpa_kernel(SDPBackend.MATH):
             return recipe.gp_weight * losses.gradient_penalty(lambda x: parallel.unwrap(d)(x, labels)[0].float(), real, fake, mix)
 
     if recipe.loss == "wgan_gp" and not recipe.gp_own_step:
@@ -151,7 +155,7 @@ def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     power-iteration vectors (nothing else in it depends on the mode).
     """
     d.train(config.recipe.sn_d_in_g_step).requires_grad_(False)
-    with arithmetic(z.device.type, precision):
+    with arithmetic(z.device.type, precision, g, d):
         logits, class_logits = d(g(z, labels), labels)
     loss = losses.adversarial_g(logits.float())
     if class_logits is not None:
@@ -161,13 +165,13 @@ def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     return loss.detach()
 
 
-def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes: float = math.inf) -> dict:
+def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes: float = math.inf, compiled: bool = False) -> dict:
     """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
 
     SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted). A second process
     on the same folder waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
 
-    In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
+    compiled: by torch.compile, which takes minutes to start and computes with other last digits (recorded). In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
     """
     deadline = time.monotonic() + 60 * max_minutes
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +191,7 @@ def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes:
         record = parallel.on_first(begin)
         if record is not None and record["status"] in runs.FINISHED:
             return record
-        return _train(config, data, run, row, stop)
+        return _train(config, data, run, row, stop, compiled)
     finally:
         lock.release()
         for s, handler in before.items():
@@ -206,7 +210,7 @@ def _claim(lock: FileLock, run: runs.Run, stop: Callable[[], bool]) -> None:
                 raise runs.Interrupted(f"{run.folder} is being trained by another process; the same command waits for it.") from None
 
 
-def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Callable) -> dict:
+def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Callable, compiled: bool) -> dict:
     recipe, preset = config.recipe, config.preset
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = native_precision(preset.precision)
@@ -238,9 +242,10 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         "provenance": runs.provenance(preset.threads, precision, device)
         | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
     }
-    record["provenance"]["devices"] = parallel.ranks()
+    record["provenance"] |= {"devices": parallel.ranks(), "compiled": compiled}
     restore(run, config, modules, record, precision)
-    trained_g, trained_d = parallel.wrap(g), parallel.wrap(d)
+    fast_g, fast_d = (torch.compile(g), torch.compile(d)) if compiled else (g, d)
+    trained_g, trained_d = parallel.wrap(fast_g), parallel.wrap(fast_d)
     scorer = None
 
     def begin() -> None:
@@ -304,8 +309,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             save("running")
         *of_d, of_g = next(drawn)
         for drawn_d in of_d:
-            loss_d, logits_real, logits_fake = update_d(config, g, trained_d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
-        loss_g = update_g(config, trained_g, d, optimiser_g, *of_g, precision)
+            loss_d, logits_real, logits_fake = update_d(config, fast_g, trained_d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
+        loss_g = update_g(config, trained_g, fast_d, optimiser_g, *of_g, precision)
         record["step"] = step = record["step"] + 1
         if ema and step >= config.ema_start:
             ema.update_parameters(g)
