@@ -30,7 +30,7 @@ def two_nodes(monkeypatch):
     made.shutdown()
 
 
-PATIENCE = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
+PATIENCE = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_timeout_ms": "1000", "RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 
 
 def command(*words, **environment):
@@ -66,10 +66,11 @@ def two_networks():
         remove()
         pytest.skip(f"this machine does not let a test make networks ({error.stderr.strip()})")
     start = ["start", "--disable-usage-stats"]
-    command(*ray_command, *start, "--head", "--node-ip-address", "10.71.0.1", "--port", "6390", "--num-cpus", "0", "--include-dashboard", "false", **PATIENCE)
+    plain = PATIENCE | {"RAY_AUTH_MODE": "disabled"}  # else a head asks for the token that an earlier Ray of this user may have left
+    command(*ray_command, *start, "--head", "--node-ip-address", "10.71.0.1", "--port", "6390", "--num-cpus", "0", "--include-dashboard", "false", **plain)
     for k, name in enumerate(names, 2):
         words = [*ray_command, *start, "--address", "10.71.0.1:6390", "--node-ip-address", f"10.71.0.{k}", "--num-cpus", "1"]
-        command("ip", "netns", "exec", name, *words, REPRO_NODE=name, **PATIENCE)
+        command("ip", "netns", "exec", name, *words, REPRO_NODE=name, **plain)
     yield "10.71.0.1:6390", names
     ray.shutdown()
     remove()
