@@ -129,7 +129,8 @@ class RayExecutor(Executor):
         self.ray = self._connect()
         self.token = study.folder / f".shared-{secrets.token_hex(8)}"
         runs.write_atomically(self.token, b"a node that sees this file shares the driver's storage\n")
-        self.board = self.ray.remote(num_cpus=0)(Board).remote()
+        here = self._on(self.ray.get_runtime_context().get_node_id())  # it lives as long as the driver does
+        self.board = self.ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
         gpus = self.ray.cluster_resources().get("GPU", 0)
         share = study.devices if study.devices > 1 else GPU_SHARE.get(study.preset.resolution, 1)
         takes = {"CPU": study.preset.threads * study.devices, "GPU": share if gpus else 0}
@@ -154,13 +155,16 @@ class RayExecutor(Executor):
             ) from error
         return ray
 
+    def _on(self, node: str):
+        """Ray's way to say that something runs on this node alone."""
+        return self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+
     @functools.cached_property
     def storage_is_shared(self) -> bool:
         """Whether every node there is sees the driver's folder: then no checkpoint has to travel with its run."""
-        on = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         look = self.ray.remote(num_cpus=0)(os.path.exists)
         nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
-        return all(self.ray.get([look.options(scheduling_strategy=on(node, soft=False)).remote(str(self.token)) for node in nodes]))
+        return all(self.ray.get([look.options(scheduling_strategy=self._on(node)).remote(str(self.token)) for node in nodes]))
 
     def start(self, task: Task, minutes: float) -> None:
         study = self.study
