@@ -48,7 +48,8 @@ def two_networks():
         command(*ray_command, "stop", "--force")
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        subprocess.run(["ip", "link", "del", "repro-br"], capture_output=True)
+        for name in (*names, "repro-br"):  # a namespace lives on while a process is in it, its link goes now
+            subprocess.run(["ip", "link", "del", name], capture_output=True)
 
     remove()
     try:
