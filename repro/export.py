@@ -71,7 +71,7 @@ A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained 
   which takes latents (B, {scale["z_dim"]}) and classes (B,) below {config["num_classes"]}, and gives images in -1 .. 1.
 * **Training data**: {made["images"]:,} images, SHA-256 of images and labels `{made["data_fingerprint"][:16]}…`. Their licence applies to what is made of them.
 * **Selection**: the {runs.SELECTION} of this run.
-* **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`, code {made["code"]["sources"]}.
+* **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`, code {runs.revision(record)}.
 * **Limits**: small, briefly trained, scored with the features of {report.EXTRACTOR_LABELS[of["extractor"]]}; the scores compare with no published ones unless these are Inception's.
 
 {of["samples"]:,} samples against {of["references"]:,} training images:

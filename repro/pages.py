@@ -156,7 +156,7 @@ def _row_page(study: Study, name: str, places: list[tuple[paper.Row, paper.Table
         made, run = record["provenance"], study.run(name, seed)
         page.append(
             f"**Seed {seed}**: [run.json](seed{seed}/run.json), {record['status']} at step {record['step']:,} after {made['wall_seconds'] / 60:.1f} minutes in {made['precision']}"
-            f" on {made['device']} ({made['processor']}), PyTorch {made['packages']['torch']}, code {made['code']['sources']}."
+            f" on {made['device']} ({made['processor']}), PyTorch {made['packages']['torch']}, code {runs.revision(record)}."
         )
         pictures = [run.samples_path, *(run.picture(p) for p in PICTURES)]
         page += [f"![{path.stem} of {name}, seed {seed}](seed{seed}/{path.name})" for path in pictures if path.exists()]
@@ -170,9 +170,16 @@ def _summary(shown: list[Study]) -> list[str]:
         return []
     found = {s.preset.name: verdicts(s).set_index("claim") for s in shown}
     table = pd.DataFrame({"claim": found[shown[0].preset.name].index, "the paper says": found[shown[0].preset.name]["statement"].to_list()})
+    first = {s.preset.name: comparisons(s).drop_duplicates("claim").set_index("claim") for s in shown}
+    gains = lambda frame, column: {c: f"{line['metric']} {line[column]:+.4g}" for c, line in frame.iterrows() if line[column] == line[column]}
+    paper_gains = {c: text.replace(" (Lite0)", "") for frame in first.values() for c, text in gains(frame, "paper").items()}
+    table[f"paper's first comparison ({paper.SETTING})"] = [paper_gains.get(c, "–") for c in table["claim"]]
     for study in shown:
         name = study.preset.name
-        table[f"{report.data_name(study)} (`{name}`, {_seeds(study)})"] = [f"[{v}](results/{name}/report.ipynb)" for v in found[name]["verdict"]]
+        gained = gains(first[name], "mean")
+        table[f"{report.data_name(study)} (`{name}`, {_seeds(study)})"] = [
+            f"[{verdict}](results/{name}/report.ipynb)" + (f", {gained[claim]}" if claim in gained else "") for claim, verdict in found[name]["verdict"].items()
+        ]
     answers = [f"* **{report.data_name(s)}**, {s.preset.resolution} px, width {s.preset.channels}, {s.preset.steps:,} steps of {s.preset.batch_size}, {_seeds(s)}:"
                f" *{found[s.preset.name].loc['C4', 'verdict']}*. {found[s.preset.name].loc['C4', 'evidence']}" for s in shown]
     largest = shown[0].preset.name

@@ -189,6 +189,12 @@ def code_revision() -> dict:
     return {"commit": commit, "dirty": None if commit is None else bool(status), "sources": sources.hexdigest()[:16]}
 
 
+def revision(record: dict) -> str:
+    """The code that made a run: the hash of its sources, or of older records the commit."""
+    code = record["provenance"]["code"]
+    return code.get("sources") or f"commit {(code['commit'] or 'unknown')[:10]}"
+
+
 def processor() -> str:
     """The processor's name where the system tells it."""
     try:

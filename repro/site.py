@@ -11,8 +11,8 @@ from pathlib import Path
 from . import runs
 from .config import ReproError
 
-SOURCES = ("README.md", "docs", "results")
-COPIED = {".png", ".json", ".csv"}
+SOURCES = ("README.md", "LICENSE", "CITATION.cff", "docs", "results")
+COPIED = {".png", ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --front: #1b1b1f; --soft: #f3f3f6; --line: #d6d6dc; --link: #0b57d0; }
 @media (prefers-color-scheme: dark) { :root { --back: #16161a; --front: #e4e4e8; --soft: #222228; --line: #3c3c44; --link: #8ab4f8; } }
@@ -51,7 +51,8 @@ def build(to: Path) -> int:
     if to.exists() and any(to.iterdir()) and not mark.exists():
         raise ReproError(f"{to} is not empty and no site of an earlier call: choose another folder with --to.")
     shutil.rmtree(to, ignore_errors=True)
-    files = [p for source in SOURCES for p in ([runs.PROJECT / source] if source.endswith(".md") else sorted((runs.PROJECT / source).rglob("*")))]
+    named = [runs.PROJECT / source for source in SOURCES]
+    files = [path for source in named for path in ([source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file()))]
     pages = 0
     for path in files:
         target = to / path.relative_to(runs.PROJECT)

@@ -77,3 +77,10 @@ def study_of(tmp_path):
         return study
 
     return make
+
+
+@pytest.fixture
+def recipe_study(study_of):
+    """Two seeds, a spread of the seeds (+-10) that pairing takes out, and residuals that can be counted by hand."""
+    fids = {"attention_16": [100, 120], "none": [110, 130], "knob_flip": [94, 126], "knob_init": [146, 154]}
+    return lambda **more: study_of(fids | more)

@@ -1,6 +1,5 @@
 """Generators as files: what is exported is what was scored, and `repro sample` draws from either."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -15,8 +14,7 @@ def trained_run(tmp_path_factory, rehearsal, shapes_data):
     from repro import data, study
 
     folder = tmp_path_factory.mktemp("out") / "rehearsal/runs/weight_average/seed0"
-    preset = dataclasses.replace(rehearsal, average_scale=0.0001)
-    config = data.with_data(study.configure(study.rows()["weight_average"], preset), shapes_data)
+    config = data.with_data(study.configure(study.rows()["weight_average"], rehearsal), shapes_data)
     train.train(config, shapes_data, runs.Run(folder), "weight_average")
     return folder
 

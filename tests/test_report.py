@@ -134,12 +134,6 @@ def test_a_record_that_breaks_the_schema_is_refused_by_field(study_of, change, n
 # --- the recipes
 
 
-def recipe_study(study_of, **more):
-    """Two seeds, a spread of the seeds (+-10) that pairing takes out, and residuals that can be counted by hand."""
-    fids = {"attention_16": [100, 120], "none": [110, 130], "knob_flip": [94, 126], "knob_init": [146, 154]}
-    return study_of(fids | more)
-
-
 def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
     changes = report.changes(study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE).set_index("")["changes"]
     assert changes["released_code"] == "–" and changes["no attention"] == "attention_at []"
@@ -194,8 +188,8 @@ def test_every_measured_quantity_of_attention_is_shown():
     assert measured.keys() == report.ATTENTION.keys()
 
 
-def test_the_differences_page_has_each_setting_and_its_effect(study_of, tmp_path, monkeypatch):
-    study = recipe_study(study_of)
+def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
+    study = recipe_study()
     (study.folder / "recipes.ipynb").write_text("{}")
     pages.write_differences(tmp_path)
     page = (tmp_path / "differences.md").read_text()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro import paper, report, verdicts as v
+from repro import paper, plots, report, verdicts as v
+from repro.study import Study
 from repro.verdicts import effects, effects_in_words, interval, measure, show_effects, verdicts
 
 
@@ -58,23 +59,23 @@ def test_the_interval_is_students(study_of):
     assert interval([1.0]) is None
 
 
-def test_effects_are_paired_and_ranked_with_one_spread_for_all(study_of):
-    frame = effects(recipe_study(study_of), paper.RECIPE_TABLE)
+def test_effects_are_paired_and_ranked_with_one_spread_for_all(recipe_study):
+    frame = effects(recipe_study(), paper.RECIPE_TABLE)
     assert frame["label"].tolist() == ["orthogonal init", "no attention", "random flips"] and frame["difference"].tolist() == [40, 10, 0]
     # differences between seeds 20, 20, 32, 8; their mean 20: residuals of half the deviation in each of two cells; 3 degrees of freedom
     spread = np.sqrt((2 * (6**2 + 6**2)) / 3)
     half = 3.182446 * spread * np.sqrt(2 / 2)
     assert (frame["high"] - frame["difference"]).tolist() == pytest.approx([half] * 3, rel=1e-5)
-    shown = show_effects(recipe_study(study_of), paper.RECIPE_TABLE).set_index("changed")
+    shown = show_effects(recipe_study(), paper.RECIPE_TABLE).set_index("changed")
     assert shown["larger than attention's"].tolist() == ["yes", "its own", "no"]
     assert shown["apart from zero"].tolist() == ["yes", "no", "no"]
-    words = effects_in_words(recipe_study(study_of, recipe_paper_text=[200, 220]), paper.RECIPE_TABLE)
+    words = effects_in_words(recipe_study(recipe_paper_text=[200, 220]), paper.RECIPE_TABLE)
     assert "by +10.0; 1 of the 2 single settings move it further (orthogonal init), and so do 1 of the 1 rows with a whole recipe changed." in words
 
 
-def test_other_networks_and_failed_runs_are_ranked_but_do_not_widen_the_interval(study_of):
-    before = effects(recipe_study(study_of), paper.RECIPE_TABLE)
-    after = effects(recipe_study(study_of, recipe_heykeetae=[300, 900]), paper.RECIPE_TABLE)
+def test_other_networks_and_failed_runs_are_ranked_but_do_not_widen_the_interval(recipe_study):
+    before = effects(recipe_study(), paper.RECIPE_TABLE)
+    after = effects(recipe_study(recipe_heykeetae=[300, 900]), paper.RECIPE_TABLE)
     assert after["row"].iloc[0] == "recipe_heykeetae" and (after["high"] - after["difference"]).max() == pytest.approx((before["high"] - before["difference"]).max())
 
 
@@ -123,7 +124,7 @@ def test_the_seeds_needed_have_the_power():
     assert math.isinf(v.seeds_needed([1.0, -1.0, 1e-6])) and math.isnan(v.seeds_needed([1.0]))
 
 
-def test_the_comparisons_behind_the_verdicts(study_of):
+def test_the_comparisons_behind_the_verdicts(study_of, tmp_path):
     study = study_of({"none": [100, 110, 120], "attention_8": [99, 100, 113], "attention_16": [90, 95, 115]}, best={"attention_16": 80})
     frame = v.comparisons(study).set_index("claim")
     line = frame.loc["C4"]
@@ -133,4 +134,4 @@ def test_the_comparisons_behind_the_verdicts(study_of):
     assert line["p"] == tested.min() and line["p_holm"] == pytest.approx(min(len(tested) * line["p"], 1))
     shown = v.show_comparisons(study)
     assert "+8.00" in set(shown["gain"]) and f"p for all {len(tested)} (Holm)" in shown
-    assert v.comparisons(study_of({"none": [100]})).empty
+    assert v.comparisons(Study("rehearsal", executor="none", out=str(tmp_path / "nothing"))).empty
