@@ -162,7 +162,7 @@ def comparisons(study: Study) -> Figure:
     frame = measured(study)
     if frame.empty:
         return _empty("no comparisons have run")
-    frame["label"] = frame["claim"] + ": " + frame["comparison"].str.split(", ", n=1).str[-1].where(frame["claim"] != "C7", frame["comparison"])
+    frame["label"] = [f"{c}: {text.removeprefix(f'{metric}, ')}" for c, text, metric in zip(frame["claim"], frame["comparison"], frame["metric"])]
     panels = [(metric, part.reset_index(drop=True)) for metric, part in frame.groupby("metric", sort=False)]
     sizes = [len(part) + 1.2 for _, part in panels]
     figure, axes = plt.subplots(len(panels), 1, figsize=(9.5, 0.36 * sum(sizes) + 0.5 * len(panels)), squeeze=False, height_ratios=sizes)
