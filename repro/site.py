@@ -30,6 +30,7 @@ pre, code { font: .8125rem/1.45 ui-monospace, monospace; background: var(--soft)
 pre { padding: .6rem; overflow-x: auto; border-radius: 4px; }
 code { padding: .1em .25em; border-radius: 3px; }
 pre code { padding: 0; }
+h1 code, h2 code { font-size: .9em; }
 details { margin: .5rem 0; } summary { cursor: pointer; color: var(--link); font-size: .875rem; }
 """
 PAGE = """<!doctype html>
@@ -59,7 +60,7 @@ def build(to: Path) -> int:
         if path.suffix in COPIED:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        elif path.suffix in (".md", ".ipynb"):
+        elif path.suffix == ".ipynb" or (path.suffix == ".md" and not path.with_suffix(".ipynb").exists()):  # which has the table and more
             title, body = finished((of_markdown if path.suffix == ".md" else of_notebook)(path), path)
             home = os.path.relpath(to / "index.html", target.parent)
             text = PAGE.format(title=html.escape(title), style=STYLE, home=home, body=body)

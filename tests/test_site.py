@@ -18,7 +18,10 @@ def pages(tmp_path_factory):
 def test_every_notebook_and_page_of_results_is_there(pages):
     folder = min(pages, key=lambda p: len(p.parts)).parent
     for path in [*runs.PROJECT.glob("results/**/*.ipynb"), *runs.PROJECT.glob("results/**/*.md"), *runs.PROJECT.glob("docs/*.md"), runs.PROJECT / "README.md"]:
-        assert site._html(folder / path.relative_to(runs.PROJECT), folder) in pages, path
+        page = site._html(folder / path.relative_to(runs.PROJECT), folder)
+        assert page in pages, path
+        if path.suffix == ".ipynb":
+            assert pages[page].find("details"), path  # the notebook itself, not the table of the same name
 
 
 def test_every_link_inside_the_site_leads_to_a_file(pages):
