@@ -239,3 +239,30 @@ def test_equal_rows_share_a_run_and_different_ones_do_not(rehearsal):
     assert len(tasks) == len({t.row for t in tasks}) == 9
     assert {t.row for t in tasks[:2]} == {"sngan_projection", "acgan"}  # the longest first
     assert len(Study("imagenet", executor="none").tasks(paper.TABLES)) == 13
+
+
+def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
+    study = study_of({"none": [100, 110], "attention_16": [90, 95]})
+    pages.write_rows(study)
+    page = (study.folder / "runs/attention_16/README.md").read_text()
+    for text in ("repro train attention_16 --preset rehearsal --seed 1", "[run.json](seed1/run.json)", "| attention_at", "| recipe.beta2", "| 95 "):
+        assert text in page, text
+    assert "no executed notebook" in page  # links only to what is there
+    (study.folder / "table1_self_attention.ipynb").write_text("{}")
+    pages.write_rows(study)
+    assert "(../../table1_self_attention.ipynb), as *attention at 16*" in (study.folder / "runs/attention_16/README.md").read_text()
+    table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
+    assert "[attention at 16](results/rehearsal/runs/attention_16/README.md)" in table and "| attention at 64 " in table
+    older = study.run("none", 0).read()
+    older["provenance"]["code"] = {"commit": "0123456789abcdef", "dirty": False}
+    assert runs.revision(older) == "commit 0123456789"
+
+
+def test_the_summary_answers_for_each_data_set(study_of):
+    study = study_of({"none": [100, 110, 120], "attention_8": [80, 90, 101], "attention_16": [80, 90, 99]})
+    assert pages._summary([study]) == []  # nothing is shown without an executed report
+    (study.folder / "report.ipynb").write_text("{}")
+    text = "\n".join(pages._summary([study]))
+    assert "3 training seeds: *supported*" in text and "better by 20.00" in text
+    assert "[supported](results/rehearsal/report.ipynb), FID (Lite0) +20" in text and "FID +0.4" in text
+    assert "results/rehearsal/comparisons.png" in text
