@@ -75,6 +75,7 @@ def labels_shuffled(monkeypatch, original=train.Batches.batch):
 
 def batch_norm_evaluated_with_the_batch(monkeypatch):
     monkeypatch.setattr(models.Generator, "eval", lambda self: self)
+    monkeypatch.setattr(layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward)  # which takes any number of images
 
 
 def batch_norm_momentum_changed(monkeypatch, original=Config.resolved_recipe):
