@@ -31,7 +31,7 @@ DataOption = Annotated[
 ]
 JobsOption = Annotated[Optional[int], typer.Option(min=1, help="Runs at once; default: as many as cores allow.")]
 ExecutorOption = Annotated[str, typer.Option(help="local: this machine; ray: a Ray cluster.")]
-AddressOption = Annotated[Optional[str], typer.Option(help='The Ray cluster: "auto", "ray://host:10001"; default: $RAY_ADDRESS, or this machine alone.')]
+AddressOption = Annotated[Optional[str], typer.Option(help="The Ray cluster: auto (this machine's), or host:port of its head; default: $RAY_ADDRESS, or this machine alone.")]
 DevicesOption = Annotated[int, typer.Option(min=1, help="GPUs (or processes of the CPU) that share each run, data parallel.")]
 CompileOption = Annotated[bool, typer.Option("--compile", help="torch.compile: minutes to start, then faster steps; for long runs.")]
 MinutesOption = Annotated[

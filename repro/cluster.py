@@ -145,11 +145,11 @@ class RayExecutor(Executor):
             raise ReproError('Ray is not installed: pip install "ray" (or this project with its extra: -e ".[cluster]") on every node.') from None
         address = self.study.address or os.environ.get("RAY_ADDRESS")
         try:
-            host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+            host, _, port = (address or "").rpartition(":")
             if host:
                 socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (OSError, ValueError, RuntimeError) as error:  # ConnectionError is an OSError
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # ConnectionError is an OSError
             raise ReproError(
                 f"There is no Ray cluster at {address!r} ({str(error).splitlines()[0]}): start one with ray start --head, or leave --address out."
             ) from error

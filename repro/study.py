@@ -101,8 +101,8 @@ class Study:
     Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing here,
     "ray" to train it on a Ray cluster, "none" to show what is there; out, the folder of studies (relative to the project); data,
     where the images are (None: the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as
-    cores allow; on a cluster as many as it has room for); max_minutes, when training stops; address, the cluster's ("auto",
-    "ray://host:10001"; None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
+    cores allow; on a cluster as many as it has room for); max_minutes, when training stops; address, the cluster's ("auto":
+    this machine's; "host:port" of its head; None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
     compiled, whether torch.compile makes the networks.
     """
 
