@@ -245,8 +245,9 @@ def check(
     """Train a reference's runs again and compare every number with it; exit code 1 when one is past its tolerance.
 
     The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits. Where it fails, nothing more is trained.
+    At the end the tables and verdicts of every study in results/ are computed from its runs again and compared with its files.
     """
-    from . import check as checks
+    from . import check as checks, pages
     from .study import Study
 
     choose("preset", preset, PRESETS)
@@ -275,6 +276,13 @@ def check(
         _say(f"{words}, {frame['equal'].sum()} equal to the last digit ({time.monotonic() - start:.0f} s). All of them: {path}")
         if failed:
             raise typer.Exit(1)
+    if not (against or given):
+        for study in pages.studies(runs.PROJECT / "results"):
+            found = pages.reread(study)
+            wrong = [name for name, same in found.items() if not same]
+            _say(f"results/{study.preset.name}: {len(found)} files read again, " + (f"not what the runs say: {', '.join(wrong)}" if wrong else "all say what the runs say"))
+            if wrong:
+                raise typer.Exit(1)
 
 
 @app.command()

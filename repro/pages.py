@@ -23,23 +23,51 @@ FIGURES = ("figure5_attention_maps", "figure6_samples")  # notebooks over the ru
 CHANGELOG = "# Changelog of results\n\nWritten by `repro accept`: settings, verdicts and final scores that moved, newest first.\n"
 
 
-def write_table(study: Study, table: paper.Table, folder: Path) -> None:
-    """<notebook>.csv (numbers), .md (for readers) and .png (scores by row) of a table."""
-    _write(folder / f"{table.notebook}.csv", report.summary(study, table).to_csv(index=False, float_format="%.6g"))
+def table_texts(study: Study, table: paper.Table) -> dict[str, str]:
+    """<notebook>.csv (numbers) and .md (for readers) of a table, by file name."""
     text = f"# {table.title}\n\nPaper: {paper.SETTING}. Ours: preset `{study.preset.name}`, {report.definition(study)}.\n\n"
-    _write(folder / f"{table.notebook}.md", text + report.to_markdown(report.present(study, table)) + "\n")
+    return {
+        f"{table.notebook}.csv": report.summary(study, table).to_csv(index=False, float_format="%.6g"),
+        f"{table.notebook}.md": text + report.to_markdown(report.present(study, table)) + "\n",
+    }
+
+
+def report_texts(study: Study) -> dict[str, str]:
+    """report.csv and report.md, the verdicts, and comparisons.csv, what they rest on, by file name."""
+    table = verdicts(study)
+    text = f"# Verdicts, preset `{study.preset.name}`\n\n{report.to_markdown(table)}\n\n## The comparisons behind them\n\n{report.to_markdown(show_comparisons(study))}\n"
+    return {
+        "report.csv": table.to_csv(index=False),
+        "report.md": text,
+        "comparisons.csv": comparisons(study).to_csv(index=False, float_format="%.6g"),
+    }
+
+
+def write_table(study: Study, table: paper.Table, folder: Path) -> None:
+    """The texts of a table and its picture, scores by row."""
+    for name, text in table_texts(study, table).items():
+        _write(folder / name, text)
     picture = plots.effects if table is paper.RECIPE_TABLE else plots.final_scores
     plots.save(picture(study, table), folder / f"{table.notebook}.png")
 
 
 def write_report(study: Study, folder: Path) -> None:
-    """report.csv and report.md: the verdicts; comparisons.csv and .png: what they rest on."""
-    table = verdicts(study)
-    _write(folder / "report.csv", table.to_csv(index=False))
-    text = f"# Verdicts, preset `{study.preset.name}`\n\n{report.to_markdown(table)}\n\n## The comparisons behind them\n\n{report.to_markdown(show_comparisons(study))}\n"
-    _write(folder / "report.md", text)
-    _write(folder / "comparisons.csv", comparisons(study).to_csv(index=False, float_format="%.6g"))
+    """The texts of the report and the picture of its comparisons."""
+    for name, text in report_texts(study).items():
+        _write(folder / name, text)
     plots.save(plots.comparisons(study), folder / "comparisons.png")
+
+
+def reread(study: Study) -> dict[str, bool]:
+    """For each text file of a committed study whether it says what its runs say, by file name."""
+    texts = {}
+    for name in study.finished_tables():
+        if (study.folder / f"{paper.WITH_NOTEBOOK[name].notebook}.ipynb").exists():
+            texts |= table_texts(study, paper.WITH_NOTEBOOK[name])
+    if (study.folder / "report.ipynb").exists():
+        texts |= report_texts(study)
+    paths = {name: study.folder / name for name in texts}
+    return {name: paths[name].exists() and paths[name].read_text() == text for name, text in texts.items()}
 
 
 def _write(path: Path, text: str) -> None:

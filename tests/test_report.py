@@ -266,3 +266,19 @@ def test_the_summary_answers_for_each_data_set(study_of):
     assert "3 training seeds: *supported*" in text and "better by 20.00" in text
     assert "[supported](results/rehearsal/report.ipynb), FID (Lite0) +20" in text and "FID +0.4" in text
     assert "results/rehearsal/comparisons.png" in text
+
+
+def test_committed_tables_say_what_their_runs_say(study_of, monkeypatch):
+    study = study_of({"none": [100], "attention_8": [95], "attention_16": [90], "residual_8": [91], "residual_16": [92]})
+    pages.write_table(study, paper.TABLE1, study.folder)
+    pages.write_report(study, study.folder)
+    assert pages.reread(study) == {}  # nothing counts without its notebook
+    for name in ("table1_self_attention", "report"):
+        (study.folder / f"{name}.ipynb").write_text("{}")
+    assert len(pages.reread(study)) == 5 and all(pages.reread(study).values())
+    record = study.run("residual_8", 0).read()
+    record["final"]["fid"] = record["scores"][-1]["fid"] = 93.0
+    study.run("residual_8", 0).write(record)
+    assert [name for name, same in pages.reread(study).items() if not same] == [
+        "table1_self_attention.csv", "table1_self_attention.md", "report.csv", "report.md", "comparisons.csv"
+    ]
