@@ -66,6 +66,7 @@ _SCORE = {
     "additionalProperties": _NUMBER,
 }
 RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
+    "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",
     "required": ["schema", "row", "config", "status", "error", "step", "parameters", "history", "scores", "provenance"],
     "properties": {
@@ -96,10 +97,10 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
 
 
 @functools.cache
-def _validator():
-    from jsonschema import Draft202012Validator
+def _validate():
+    import fastjsonschema
 
-    return Draft202012Validator(RECORD_SCHEMA)
+    return fastjsonschema.compile(RECORD_SCHEMA)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,10 +144,10 @@ class Run:
             raise ReproError(f"{self.json_path} cannot be read ({error}): move it away and the run is trained again.") from error
         if schema != SCHEMA:
             raise ReproError(f"{self.json_path} has schema {schema}, this version reads {SCHEMA}: update repro or move the file away.")
-        wrong = next(_validator().iter_errors(record), None)
-        if wrong is not None:
-            raise ReproError(f"{self.json_path} is not a run record: {wrong.json_path} {wrong.message[:200]}: move it away.")
-        return record
+        try:
+            return _validate()(record)
+        except ValueError as wrong:  # fastjsonschema's own
+            raise ReproError(f"{self.json_path} is not a run record: {str(wrong)[:200]}: move it away.") from wrong
 
     def write(self, record: dict) -> None:
         text = json.dumps(record, indent=1, allow_nan=False) + "\n"
