@@ -171,13 +171,13 @@ def validate(
     """Score damaged real images, whose order is known, and execute the notebook that says what the scores can tell."""
     from . import validation
     from .features import check_extractor
-    from .study import Study, execute_notebook
+    from .study import Study, execute_notebooks
 
     check_extractor(extractor)
     study = Study(preset, out=out, data=data)
     validation.stored(study, extractor)
-    path = execute_notebook("metrics", study, study.folder)
-    _say(f"What the scores can say: {_relative(path, runs.PROJECT)}.")
+    execute_notebooks(["metrics"], study, study.folder)
+    _say(f"What the scores can say: {_relative(study.folder / 'metrics.ipynb', runs.PROJECT)}.")
 
 
 @app.command()

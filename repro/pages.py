@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import check, paper, plots, report, runs, validation
 from .config import PRESETS
-from .study import Study, Task, execute_notebook, rows, run_name
+from .study import Study, Task, execute_notebooks, rows, run_name
 from .verdicts import comparisons, effects, effects_in_words, show_comparisons, show_effects, verdicts
 
 BLOCKS = {  # of the project's README: what stands before and after
@@ -310,16 +310,18 @@ def _effect_by_field(study: Study, fields: pd.Series) -> list[str]:
 
 def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     """Execute the notebooks that the tables named have runs for into `folder`, with the files made of their frames."""
+    tables = [paper.WITH_NOTEBOOK[name] for name in names]
+    notebooks = [table.notebook for table in tables]
     if validation.path_of(study, "efficientnet_lite0").exists():
-        execute_notebook("metrics", study, folder)
-    for name in names:
-        execute_notebook(paper.WITH_NOTEBOOK[name].notebook, study, folder)
-        write_table(study, paper.WITH_NOTEBOOK[name], folder)
+        notebooks.append("metrics")
     if {"table1", "table2"} <= set(names) and not report.attention(study, paper.TABLE1).empty:  # older runs did not record it
-        for name in FIGURES:
-            execute_notebook(name, study, folder)
+        notebooks.extend(FIGURES)
     if set(names) & set(paper.TABLES):
-        execute_notebook("report", study, folder)
+        notebooks.append("report")
+    execute_notebooks(notebooks, study, folder)
+    for table in tables:
+        write_table(study, table, folder)
+    if "report" in notebooks:
         write_report(study, folder)
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,12 +222,17 @@ class Study:
             runs.write_atomically(path, by_class(loaded.images[first], loaded.labels[first]))
 
 
-def execute_notebook(name: str, study: Study, folder: Path) -> Path:
-    """Execute notebooks/<name>.ipynb with papermill for this study. Writes and returns <folder>/<name>.ipynb.
+def execute_notebooks(names: list[str], study: Study, folder: Path) -> None:
+    """Execute notebooks/<name>.ipynb into <folder>/<name>.ipynb with papermill for this study, as many at once as there are cores.
 
-    Nothing trains in it: what was missing was trained before, with one progress display. The file appears only when
-    complete, so that an interrupted or failed execution never replaces a good notebook.
+    Nothing trains in them: what was missing was trained before, with one progress display. A file appears only when
+    complete, so that an interrupted or failed execution never replaces a good notebook. Raises ReproError where a cell fails.
     """
+    with _quiet("papermill", "blib2to3"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda name: _execute(name, study, folder), names))  # the first error ends those that have not begun
+
+
+def _execute(name: str, study: Study, folder: Path) -> None:
     import nbformat
     import papermill
     from traitlets.config import Config as TraitConfig
@@ -237,7 +243,7 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
     part = folder / f".part-{name}-{os.getpid()}.ipynb"
     try:
         # sockets in a folder of their own: TCP ports picked by kernels that start together can clash (papermill issue 511)
-        with _quiet("papermill", "blib2to3"), tempfile.TemporaryDirectory(prefix="repro-") as sockets:
+        with tempfile.TemporaryDirectory(prefix="repro-") as sockets:
             papermill.execute_notebook(
                 NOTEBOOKS / f"{name}.ipynb", part, parameters, cwd=runs.PROJECT, progress_bar=False, kernel_name="python3",
                 config=TraitConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
@@ -254,7 +260,6 @@ def execute_notebook(name: str, study: Study, folder: Path) -> Path:
         raise ReproError(f"The notebook {name} stopped in a cell: {error.ename}: {error.evalue}.") from error
     finally:
         part.unlink(missing_ok=True)
-    return folder / f"{name}.ipynb"
 
 
 class _quiet:

