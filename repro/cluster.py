@@ -151,7 +151,8 @@ class RayExecutor(Executor):
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # ConnectionError is an OSError
             raise ReproError(
-                f"There is no Ray cluster at {address!r} ({str(error).splitlines()[0]}): start one with ray start --head, or leave --address out."
+                f"There is no Ray cluster at {address!r}, or it does not know this user's token ({str(error).splitlines()[0]}): start one"
+                " with ray start --head, copy its machine's ~/.ray/auth_token here, or leave --address out."
             ) from error
         return ray
 
