@@ -1,8 +1,15 @@
 """What the pages say exists."""
 
 import re
+import shlex
 
-from repro import runs
+import pytest
+import typer
+
+from repro import cli, runs
+from repro.config import PRESETS
+
+PAGES = [runs.PROJECT / "README.md", *sorted((runs.PROJECT / "docs").glob("*.md"))]
 
 
 def test_every_test_that_the_fault_table_names_exists():
@@ -12,3 +19,27 @@ def test_every_test_that_the_fault_table_names_exists():
     for file, name in named:
         assert f"def {name}(" in (runs.PROJECT / "tests" / file).read_text(), name
     assert (runs.PROJECT / "benchmarks" / "kills.py").exists()
+
+
+def commands(text):
+    """Every command line of repro in code: in a block, or in a line's back quotes."""
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.S | re.M)
+    joined = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```\n.*?^```", "", text, flags=re.S | re.M))
+    for line in joined + inline:
+        found = re.match(r"\s*(?:\.venv/bin/)?repro ([a-z]\w*)(.*)", line)
+        if found:
+            yield found[1], shlex.split(found[2].split("&&")[0].split(" > ")[0], comments=True)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_has_its_options_and_presets(path):
+    known = typer.main.get_command(cli.app).commands
+    found = list(commands(path.read_text()))
+    assert found
+    for name, words in found:
+        assert name in known, (name, words)
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= options, (name, words)
+        if "--preset" in words and (preset := words[words.index("--preset") + 1]).islower():
+            assert preset.strip(".,") in PRESETS, (name, words)
