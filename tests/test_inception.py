@@ -142,17 +142,22 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
         np.testing.assert_allclose(again.kept[name], extracted[0].kept[name][:10], rtol=1e-3, atol=1e-4 * np.abs(again.kept[name]).max())
 
 
-def test_fid_worsens_with_damage(inception, shapes_data, sets):
+@pytest.mark.parametrize("family, strengths", [
+    ("blur", (1.0, 2.0)),
+    ("classes missing", (0.8,)),
+    pytest.param("noise", (20.0, 40.0), marks=pytest.mark.slow),
+    pytest.param("classes uneven", (2000.0,), marks=pytest.mark.slow),
+])
+def test_fid_worsens_with_damage(inception, shapes_data, sets, family, strengths):
     """With both resizers; against the undamaged images themselves, so that few are enough: the weights are random."""
     images, labels = sets[0][:12], shapes_data.labels[:12]
     undamaged = evaluate.extract(inception, images)
     scores = lambda images: evaluate.score(undamaged, evaluate.extract(inception, images), extended=False)
     itself = scores(images)
-    for family, strengths in {"blur": (1.0, 2.0), "classes missing": (0.8,)}.items():
-        damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
-        for name in ("fid", "fid_clean"):
-            fids = [found[name] for found in (itself, *damaged)]
-            assert fids == sorted(fids) and fids[0] < 1e-3 * fids[1], (family, name, fids)
+    damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
+    for name in ("fid", "fid_clean"):
+        fids = [found[name] for found in (itself, *damaged)]
+        assert fids == sorted(fids) and fids[0] < 1e-3 * fids[1], (family, name, fids)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128, 500])
