@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -162,18 +163,20 @@ def comparisons(study: Study) -> Figure:
     frame = measured(study)
     if frame.empty:
         return _empty("no comparisons have run")
-    frame["label"] = [f"{c}: {text.removeprefix(f'{metric}, ')}" for c, text, metric in zip(frame["claim"], frame["comparison"], frame["metric"])]
+    labels = [f"{c}: {text.removeprefix(f'{metric}, ')}" for c, text, metric in zip(frame["claim"], frame["comparison"], frame["metric"])]
+    frame["label"] = [textwrap.fill(label, 42) for label in labels]  # on few lines, else they leave the axes no room
     panels = [(metric, part.reset_index(drop=True)) for metric, part in frame.groupby("metric", sort=False)]
-    sizes = [len(part) + 1.2 for _, part in panels]
+    sizes = [part["label"].str.count("\n").clip(upper=1).sum() / 2 + len(part) + 1.2 for _, part in panels]
     figure, axes = plt.subplots(len(panels), 1, figsize=(9.5, 0.36 * sum(sizes) + 0.5 * len(panels)), squeeze=False, height_ratios=sizes)
     color = sns.color_palette("colorblind")[0]
     for axis, (metric, part) in zip(axes[:, 0], panels, strict=True):
         axis.axvline(0, color="0.3", linewidth=1)
         errors = [(part["mean"] - part["low"]).fillna(0), (part["high"] - part["mean"]).fillna(0)]
-        axis.errorbar(part["mean"], part.index, xerr=errors, fmt="D", color=color, capsize=3, label=f"mean, {CONFIDENCE:.0%} interval")
+        axis.errorbar(part["mean"], part.index, xerr=errors, fmt="D", color=color, capsize=3, label=f"mean, {CONFIDENCE:.0%} interval; right of 0: as claimed")
         for y, differences in enumerate(part["differences"]):
             axis.plot(differences, [y] * len(differences), "o", color="0.2", markersize=4, alpha=0.7, label="a training seed" if y == 0 else None)
-        axis.set(yticks=part.index, yticklabels=part["label"], ylim=(len(part) - 0.4, -0.6), xlabel=f"{metric}: gain (right of 0 is as claimed)")
+        axis.set(yticks=part.index, yticklabels=part["label"], ylim=(len(part) - 0.4, -0.6), xlabel=f"{metric}: gain")
+        axis.margins(x=0.08)
     axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return _finished(figure)
 
