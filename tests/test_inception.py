@@ -236,7 +236,7 @@ def test_offline_and_absent_names_the_offline_presets(tmp_path, monkeypatch, cap
     monkeypatch.setattr(weights, "TORCH_FIDELITY", nowhere)
     assert cli.run(["reproduce", "--preset", "cifar10", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "could not be fetched" in error and "(rehearsal, smoke, cifar10-cpu, cifar10-recipes)" in error and len(error.strip().splitlines()) == 1
+    assert "could not be fetched" in error and "(rehearsal, smoke, cifar10-cpu, cifar10-recipes, tiny-imagenet-cpu)" in error and len(error.strip().splitlines()) == 1
 
 
 def test_a_wrong_file_in_the_folder_is_refused_not_replaced(file, tmp_path, monkeypatch):
