@@ -199,7 +199,7 @@ def summary(study: Study, table: paper.Table) -> pd.DataFrame:
     """The table in numbers: a line per row, with the paper's scores, ours (mean, spread and number of seeds), and differences.
 
     `<metric>_difference` is the mean over seeds of the paired difference to the reference row; `<metric>_sd` the standard
-    deviation over training seeds (missing for one seed).
+    deviation over training seeds (missing for one seed), `<metric>_seeds` how many have that score.
     """
     tidy = scores(study, table)
     found = records(study, table)
@@ -218,7 +218,7 @@ def summary(study: Study, table: paper.Table) -> pd.DataFrame:
             if final.empty:
                 continue
             reference = _final(tidy, table.reference, metric)
-            line[f"{metric}_mean"], line[f"{metric}_sd"] = final.mean(), final.std()
+            line[f"{metric}_mean"], line[f"{metric}_sd"], line[f"{metric}_seeds"] = final.mean(), final.std(), len(final)
             line[f"{metric}_difference"] = (final - reference).mean()
         best = tidy[(tidy["row"] == row.name) & (tidy["metric"] == "fid") & tidy["best"]]
         line["fid_best_mean"] = best["value"].mean()
@@ -254,8 +254,7 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
     for metric, (name, _, digits) in METRICS.items():
         if f"{metric}_mean" not in numbers or metric not in SHOWN:
             continue
-        columns = numbers[[f"{metric}_mean", f"{metric}_sd", "status"]].itertuples(index=False)
-        shown[f"ours: {heading(metric, study.preset)}"] = [_cell(*values, digits) for values in columns]
+        shown[f"ours: {heading(metric, study.preset)}"] = _cells(numbers, metric, digits)
         if metric not in PIXELS:
             shown[f"Δ {name}"] = [
                 "reference" if row == table.reference else _number(v, digits, sign=True)
@@ -275,8 +274,7 @@ def all_scores(study: Study, table: paper.Table) -> pd.DataFrame:
     shown = pd.DataFrame({"": numbers["label"]})
     for metric, (_, _, digits) in METRICS.items():
         if f"{metric}_mean" in numbers:
-            columns = numbers[[f"{metric}_mean", f"{metric}_sd", "status"]].itertuples(index=False)
-            shown[heading(metric, study.preset)] = [_cell(*values, digits) for values in columns]
+            shown[heading(metric, study.preset)] = _cells(numbers, metric, digits)
     return shown
 
 
@@ -291,11 +289,17 @@ def _number(value: float, digits: int, sign: bool = False) -> str:
     return "–" if math.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
 
 
-def _cell(mean: float, sd: float, status: str, digits: int) -> str:
-    """Mean and, over two seeds or more, standard deviation; where nothing was scored the status (not run, n/a), or a dash."""
-    if math.isnan(mean):
-        return "–" if status == "complete" else status
-    return f"{mean:.{digits}f}" if math.isnan(sd) else f"{mean:.{digits}f} ± {sd:.{digits}f}"
+def _cells(numbers: pd.DataFrame, metric: str, digits: int) -> list[str]:
+    """Mean and, over two seeds or more, standard deviation, with the seeds where not all have this score; where nothing was scored
+    the status (not run, n/a), or a dash."""
+    cells = []
+    for mean, sd, of, seeds, status in numbers[[f"{metric}_mean", f"{metric}_sd", f"{metric}_seeds", "seeds", "status"]].itertuples(index=False):
+        if math.isnan(mean):
+            cells.append("–" if status == "complete" else status)
+        else:
+            spread = "" if math.isnan(sd) else f" ± {sd:.{digits}f}"
+            cells.append(f"{mean:.{digits}f}{spread}" + (f" ({of:.0f} of {seeds} seeds)" if of < seeds else ""))
+    return cells
 
 
 def named_values(study: Study, table: paper.Table) -> dict[str, float]:
@@ -369,6 +373,7 @@ def cost(study: Study) -> pd.DataFrame:
                 "G parameters": f"{record['parameters']['generator']:,}",
                 "D parameters": f"{record['parameters']['discriminator']:,}",
                 "steps": f"{record['step']:,}",
+                "D updates a step": str(record["config"]["recipe"]["d_steps"]),
                 "images per second": f"{p.get('images_per_second', math.nan):.0f}",
                 "minutes": f"{p['wall_seconds'] / 60:.1f}",
                 "arithmetic": p["precision"],

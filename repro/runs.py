@@ -191,9 +191,11 @@ def code_revision() -> dict:
 
 
 def revision(record: dict) -> str:
-    """The code that made a run: the hash of its sources, or of older records the commit."""
+    """The code that made a run: the commit to check out, or where it was none as it stood the hash of the sources."""
     code = record["provenance"]["code"]
-    return code.get("sources") or f"commit {(code['commit'] or 'unknown')[:10]}"
+    if code.get("commit") and not code["dirty"]:
+        return f"commit {code['commit'][:10]}"
+    return f"sources {code['sources']}" if "sources" in code else "unknown"
 
 
 def processor() -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from . import paper, report, runs
-from .study import Study, rows, run_name
+from .config import Preset
+from .study import Study, configure, rows, run_name
 
 CONFIDENCE = 0.95
 POWER = 0.8  # chance with which a claim would be settled, in `seeds_needed`
@@ -148,19 +149,29 @@ def measure_attention(study: Study, smaller: str, larger: str) -> Measured:
 
 
 def measurements(study: Study, claim: paper.Claim) -> tuple[list[Measured], str]:
-    """The claim's comparisons as measured here, and in words where they stand in for feature maps that do not exist here."""
-    preset, scaled = study.preset, ""
+    """The claim's comparisons as measured here, and in words what sets them apart: other feature maps, unequal budgets."""
+    preset = study.preset
+    remarks = _unequal_updates(claim, preset)
     measured = [m for m in (measure(study, c) for c in claim.comparisons) if m]
     if not measured and preset.resolution in claim.analogue:
         measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
-        scaled = f"At {preset.resolution} px, on the maps of the same size relative to the image. "
-    return measured + [measure_attention(study, *pair) for pair in claim.attention], scaled
+        remarks += f"At {preset.resolution} px, on the maps of the same size relative to the image. "
+    return measured + [measure_attention(study, *pair) for pair in claim.attention], remarks
+
+
+def _unequal_updates(claim: paper.Claim, preset: Preset) -> str:
+    """A sentence where the claim's rows update D a different number of times for each G update."""
+    compared = [rows()[name] for name in dict.fromkeys(name for c in claim.comparisons for name in (*c.better, *c.worse))]
+    updates = {row.label: configure(row, preset).recipe.d_steps for row in compared if report.unavailable(row, preset) is None}
+    if len(set(updates.values())) < 2:
+        return ""
+    return "Equal in G updates, not in D updates for each: " + ", ".join(f"{label} {n}" for label, n in updates.items()) + ". "
 
 
 def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
     """claim, statement, verdict and evidence. The verdict is supported when every comparison is, contradicted when one is."""
     preset = study.preset
-    measured, scaled = measurements(study, claim)
+    measured, remarks = measurements(study, claim)
     line = {"claim": claim.name, "statement": claim.statement}
     if claim.untested:
         return line | {"verdict": "not tested", "evidence": claim.untested[0].upper() + claim.untested[1:] + "."}
@@ -175,7 +186,7 @@ def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
         overall = "contradicted"
     else:
         overall = "inconclusive" if "inconclusive" in verdicts else "supported"
-    return line | {"verdict": overall, "evidence": scaled + "; ".join(map(_evidence, measured)) + "."}
+    return line | {"verdict": overall, "evidence": remarks + "; ".join(map(_evidence, measured)) + "."}
 
 
 def comparisons(study: Study) -> pd.DataFrame:

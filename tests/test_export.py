@@ -57,6 +57,13 @@ def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys
     assert draw(trained_run, "--n", "4").shape == four.shape
 
 
+@pytest.mark.parametrize("path", sorted((runs.PROJECT / "results").glob("*/models/*.safetensors")), ids=lambda path: path.stem)
+def test_committed_generators_draw(path, tmp_path):
+    assert cli.run(["sample", str(path), "--n", "4", "--out", str(tmp_path / "a.png")]) == 0
+    record = runs.Run(path.parents[1] / "runs" / path.stem.replace("-", "/")).read()
+    assert f"{record['best']['fid']:.4g}" in path.with_suffix(".md").read_text() and export.generator(path)[0].key == record["key"]
+
+
 @pytest.mark.parametrize("words, message", [
     (["sample", "{run}", "--class", "10"], "knows 10 classes: choose from 0 to 9"),
     (["sample", "{tmp}/none.safetensors"], "cannot be read as an exported generator"),

@@ -45,6 +45,22 @@ def test_a_claim_of_three_metrics_is_not_settled_by_two(study_of):
     assert line["verdict"] == "inconclusive" and "intra FID (Lite0), SAGAN against AC-GAN: not run" in line["evidence"]
 
 
+def test_unequal_budgets_are_named_in_the_verdict(study_of):
+    evidence = verdicts(study_of({"sagan": [100], "sngan_projection": [90], "sn_d": [80], "sn_g_d": [70]})).set_index("claim")["evidence"]
+    assert evidence["C6"].startswith("Equal in G updates, not in D updates for each: SAGAN 1, SNGAN-projection 5, AC-GAN 5. FID")
+    assert evidence["C1"].startswith("FID")
+
+
+def test_a_score_that_not_all_seeds_have_says_how_many(study_of):
+    study = study_of({"none": [100, 110, 120]})
+    path = study.run("none", 2).json_path
+    record = json.loads(path.read_text())
+    del record["final"]["intra_fid"], record["scores"][-1]["intra_fid"]
+    path.write_text(json.dumps(record))
+    shown = report.present(study, paper.TABLE1).set_index("").loc["no block"]
+    assert shown["ours: intra FID (Lite0)"] == "210.0 ± 14.1 (2 of 3 seeds)" and shown["ours: FID (Lite0)"] == "110.0 ± 10.0"
+
+
 def test_papers_numbers_stand_under_a_plain_heading_only_where_ours_are_measured_alike(study_of):
     smoke = study_of({"none": [100]})
     assert report.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
@@ -253,9 +269,16 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     assert "(../../table1_self_attention.ipynb), as *attention at 16*" in (study.folder / "runs/attention_16/README.md").read_text()
     table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
     assert "[attention at 16](results/rehearsal/runs/attention_16/README.md)" in table and "| attention at 64 " in table
-    older = study.run("none", 0).read()
-    older["provenance"]["code"] = {"commit": "0123456789abcdef", "dirty": False}
-    assert runs.revision(older) == "commit 0123456789"
+
+
+@pytest.mark.parametrize("code, said", [
+    ({"commit": "0123456789abcdef", "dirty": False, "sources": "abc"}, "commit 0123456789"),
+    ({"commit": "0123456789abcdef", "dirty": True, "sources": "abc"}, "sources abc"),
+    ({"commit": None, "dirty": None, "sources": "abc"}, "sources abc"),
+    ({"commit": "0123456789abcdef", "dirty": True}, "unknown"),
+])
+def test_a_run_names_the_code_that_made_it(code, said):
+    assert runs.revision({"provenance": {"code": code}}) == said
 
 
 def test_the_summary_answers_for_each_data_set(study_of):
@@ -266,6 +289,10 @@ def test_the_summary_answers_for_each_data_set(study_of):
     assert "3 training seeds: *supported*" in text and "better by 20.00" in text
     assert "[supported](results/rehearsal/report.ipynb), FID (Lite0) +20" in text and "FID +0.4" in text
     assert "results/rehearsal/comparisons.png" in text
+    one = Study("smoke", 1, executor="none", out=str(study.out))
+    one.folder.mkdir()
+    (one.folder / "report.ipynb").write_text("{}")
+    assert "\n".join(pages._summary([one, study])).index("3 training seeds") < "\n".join(pages._summary([one, study])).index("1 training seed:")
 
 
 def test_committed_tables_say_what_their_runs_say(study_of, monkeypatch):
