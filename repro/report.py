@@ -161,9 +161,10 @@ def present_attention(study: Study, table: paper.Table) -> pd.DataFrame:
     if frame.empty:
         return pd.DataFrame(columns=["", "block", *ATTENTION.values()])
     last = frame[frame["step"] == frame.groupby(["row", "seed"])["step"].transform("max")]
+    last = last.assign(gamma=last["gamma"].abs())  # the gate's sign is arbitrary: values of either sign can be learned
     means = last.groupby(["row", "block"], sort=False).mean(numeric_only=True).reset_index()
     labels = {row.name: row.label for row in table.rows}
-    shown = {"": means["row"].map(labels), "block": means["block"], "gamma": means["gamma"].map("{:+.3f}".format)}
+    shown = {"": means["row"].map(labels), "block": means["block"], "size of gamma": means["gamma"].map("{:.3f}".format)}
     shown |= {text: means[quantity].map(("{:.1f}" if "colour" in quantity else "{:.3f}").format) for quantity, text in ATTENTION.items()}
     return pd.DataFrame(shown)
 

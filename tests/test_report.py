@@ -186,7 +186,11 @@ def test_attention_that_was_not_recorded_is_not_run(study_of):
 
 def test_the_tables_of_attention_and_neighbours(study_of):
     study = with_attention(study_of({"none": [90, 91], "attention_16": [100, 101]}), {"entropy": [0.5, 0.7]})
+    for seed, gamma in ((0, -0.3), (1, 0.2)):  # of either sign: the size is averaged
+        run = study.run("attention_16", seed)
+        run.write(run.read() | {"history": [{"step": s, "gamma_g": {"16x16": gamma}, "gamma_d": {}} for s in (2, 4)]})
     shown = report.present_attention(study, paper.TABLE1)
+    assert shown.set_index("block").loc["G 16x16", "size of gamma"] == "0.250"
     assert shown[["", "block"]].to_numpy().tolist() == [["attention at 16", "D 16x16"], ["attention at 16", "G 16x16"]] or shown["block"].tolist() == ["G 16x16", "D 16x16"]
     assert shown.set_index("block").loc["G 16x16", report.ATTENTION["entropy"]] == "0.600"  # the last step, mean over seeds
     assert len(report.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
