@@ -193,8 +193,8 @@ def _row_page(study: Study, name: str, places: list[tuple[paper.Row, paper.Table
 
 
 def _summary(shown: list[Study]) -> list[str]:
-    """For the first screen: whether attention helps, by data set, the verdicts side by side, and the comparisons of the study with most seeds."""
-    shown = sorted((s for s in shown if (s.folder / "report.ipynb").exists()), key=lambda s: -s.seeds)  # verdicts need seeds
+    """For the first screen: whether attention helps, by data set, the verdicts side by side, and the comparisons of the study with the most runs."""
+    shown = sorted((s for s in shown if (s.folder / "report.ipynb").exists()), key=lambda s: -len(list(s.folder.glob("runs/*/seed*/run.json"))))
     if not shown:
         return []
     found = {s.preset.name: verdicts(s).set_index("claim") for s in shown}
@@ -211,10 +211,10 @@ def _summary(shown: list[Study]) -> list[str]:
         ]
     answers = [f"* **{report.data_name(s)}**, {s.preset.resolution} px, width {s.preset.channels}, {s.preset.steps:,} steps of {s.preset.batch_size}, {_seeds(s)}:"
                f" *{found[s.preset.name].loc['C4', 'verdict']}*. {found[s.preset.name].loc['C4', 'evidence']}" for s in shown]
-    most_seeds = shown[0].preset.name
+    most_runs = shown[0].preset.name
     return [
         "**Does attention help?**", "\n".join(answers), report.to_markdown(table),
-        f"![Every comparison behind the verdicts of preset {most_seeds}: each seed's paired difference, mean and interval](results/{most_seeds}/comparisons.png)",
+        f"![Every comparison behind the verdicts of preset {most_runs}: each seed's paired difference, mean and interval](results/{most_runs}/comparisons.png)",
     ]
 
 

@@ -121,7 +121,7 @@ def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, c
     assert "sn_d seed 0" in error and "checksum" in error and "delete the folder" in error
     assert (tmp_path / "rehearsal/runs/none/seed0/run.json").exists()
     (blocked / "checkpoint.pt").unlink()
-    assert cli.run(["reproduce", *options]) == 0
+    assert cli.run(["train", "sn_d", "--preset", "rehearsal", "--out", str(tmp_path)]) == 0
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -120,9 +120,9 @@ def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
 
     real, generated = sets
     theirs = {}
-    for splits in (1, 10):
+    for splits, rest in ((1, True), (10, False)):
         theirs[splits] = torch_fidelity.calculate_metrics(
-            input1=Images(generated), input2=Images(real), cuda=False, isc=True, fid=True, kid=True, prc=True, kid_subset_size=24, kid_subsets=1,
+            input1=Images(generated), input2=Images(real), cuda=False, isc=True, fid=rest, kid=rest, prc=rest, kid_subset_size=24, kid_subsets=1,
             batch_size=8, samples_shuffle=False, isc_splits=splits, verbose=False, cache=False, num_workers=0,
             feature_extractor="inception-v3-compat", feature_extractor_weights_path=os.environ[weights.VARIABLE] + "/" + weights.TORCH_FIDELITY.name,
         )
@@ -144,7 +144,7 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
 
 @pytest.mark.parametrize("family, strengths", [
     ("blur", (1.0, 2.0)),
-    ("classes missing", (0.8,)),
+    pytest.param("classes missing", (0.8,), marks=pytest.mark.slow),
     pytest.param("noise", (20.0, 40.0), marks=pytest.mark.slow),
     pytest.param("classes uneven", (2000.0,), marks=pytest.mark.slow),
 ])
