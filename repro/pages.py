@@ -119,12 +119,15 @@ def studies(results: Path) -> list[Study]:
 
 def _setting(study: Study) -> str:
     p = study.preset
-    scale = report.scale(study)
-    scale = f"For scale: {scale}. " if scale else ""
     return (
         f"{report.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of {p.batch_size}, {_seeds(study)}."
-        f" Ours: {report.definition(study)}. {scale}Paper: {paper.SETTING}."
+        f" Ours: {report.definition(study)}.{_scale(study)} Paper: {paper.SETTING}."
     )
+
+
+def _scale(study: Study) -> str:
+    scale = report.scale(study)
+    return f" For scale: {scale}." if scale else ""
 
 
 def _table(study: Study, table: paper.Table, folder: str) -> list[str]:
@@ -210,7 +213,7 @@ def _summary(shown: list[Study]) -> list[str]:
             f"[{verdict}](results/{name}/report.ipynb)" + (f", {gained[claim]}" if claim in gained else "") for claim, verdict in found[name]["verdict"].items()
         ]
     answers = [f"* **{report.data_name(s)}**, {s.preset.resolution} px, width {s.preset.channels}, {s.preset.steps:,} steps of {s.preset.batch_size}, {_seeds(s)}:"
-               f" *{found[s.preset.name].loc['C4', 'verdict']}*. {found[s.preset.name].loc['C4', 'evidence']}" for s in shown]
+               f" *{found[s.preset.name].loc['C4', 'verdict']}*. {found[s.preset.name].loc['C4', 'evidence']}{_scale(s)}" for s in shown]
     most_runs = shown[0].preset.name
     return [
         "**Does attention help?**", "\n".join(answers), report.to_markdown(table),
