@@ -108,13 +108,13 @@ def _moved(frame: pd.DataFrame) -> list[str]:
 
 
 def studies(results: Path) -> list[Study]:
-    """The committed studies with notebooks, from the largest scale to the smallest."""
-    out = []
-    for preset in reversed(PRESETS):
-        seeds = {int(p.parent.name[4:]) for p in (results / preset).glob("runs/*/seed*/run.json")}
+    """The committed studies with notebooks, those with the most runs first."""
+    found = {}
+    for preset in PRESETS:
+        seeds = [int(p.parent.name[4:]) for p in (results / preset).glob("runs/*/seed*/run.json")]
         if seeds and any((results / preset).glob("*.ipynb")):
-            out.append(Study(preset, max(seeds) + 1, executor="none", out=str(results)))
-    return out
+            found[Study(preset, max(seeds) + 1, executor="none", out=str(results))] = len(seeds)
+    return sorted(found, key=found.get, reverse=True)
 
 
 def _setting(study: Study) -> str:
@@ -197,7 +197,7 @@ def _row_page(study: Study, name: str, places: list[tuple[paper.Row, paper.Table
 
 def _summary(shown: list[Study]) -> list[str]:
     """For the first screen: whether attention helps, by data set, the verdicts side by side, and the comparisons of the study with the most runs."""
-    shown = sorted((s for s in shown if (s.folder / "report.ipynb").exists()), key=lambda s: -len(list(s.folder.glob("runs/*/seed*/run.json"))))
+    shown = [s for s in shown if (s.folder / "report.ipynb").exists()]
     if not shown:
         return []
     found = {s.preset.name: verdicts(s).set_index("claim") for s in shown}

@@ -210,6 +210,7 @@ def comparisons(study: Study) -> pd.DataFrame:
 def show_comparisons(study: Study) -> pd.DataFrame:
     """`comparisons` for a reader: positive gains are in the claim's direction; strings throughout."""
     frame = comparisons(study)
+    tested = frame["p"].notna().sum()
     number = lambda v, form="{:.2f}": "–" if v != v else form.format(v)
     needed = lambda n: "–" if n != n else f"more than {MOST_SEEDS:,}" if math.isinf(n) else f"{n:.0f}"
     return pd.DataFrame({
@@ -220,7 +221,7 @@ def show_comparisons(study: Study) -> pd.DataFrame:
         "gain": frame["mean"].map("{:+.2f}".format),
         f"{CONFIDENCE:.0%} interval": [f"{low:+.2f} to {high:+.2f}" if low == low else "–" for low, high in zip(frame["low"], frame["high"])],
         "p": frame["p"].map(lambda p: number(p, "{:.3f}")),
-        f"p for all {frame['p'].notna().sum()} (Holm)": frame["p_holm"].map(lambda p: number(p, "{:.3f}")),
+        f"p for all {tested} (Holm)" if tested else "p (Holm)": frame["p_holm"].map(lambda p: number(p, "{:.3f}")),
         "gain at the best steps": frame["at_best"].map(lambda v: number(v, "{:+.2f}")),
         f"seeds for {POWER:.0%} power": frame["seeds_needed"].map(needed),
     })

@@ -293,10 +293,13 @@ def test_the_summary_answers_for_each_data_set(study_of):
     assert "3 training seeds: *supported*" in text and "better by 20.00" in text
     assert "[supported](results/rehearsal/report.ipynb), FID (Lite0) +20" in text and "FID +0.4" in text
     assert "results/rehearsal/comparisons.png" in text
-    one = Study("smoke", 1, executor="none", out=str(study.out))
-    one.folder.mkdir()
-    (one.folder / "report.ipynb").write_text("{}")
-    assert "\n".join(pages._summary([one, study])).index("3 training seeds") < "\n".join(pages._summary([one, study])).index("1 training seed:")
+
+
+def test_studies_with_more_runs_come_first(study_of):
+    small, large = study_of({"none": [100]}, preset="smoke"), study_of({"none": [100, 110, 120]})
+    for study in (small, large):
+        (study.folder / "report.ipynb").write_text("{}")
+    assert [(s.preset.name, s.seeds) for s in pages.studies(large.out)] == [("rehearsal", 3), ("smoke", 1)]
 
 
 def test_committed_tables_say_what_their_runs_say(study_of, monkeypatch):
