@@ -291,7 +291,7 @@ def test_the_summary_answers_for_each_data_set(study_of):
     (study.folder / "report.ipynb").write_text("{}")
     text = "\n".join(pages._summary([study]))
     assert "3 training seeds: *supported*" in text and "better by 20.00" in text
-    assert "[supported](results/rehearsal/report.ipynb), FID (Lite0) +20" in text and "FID +0.4" in text
+    assert "[supported](results/rehearsal/report.ipynb), FID (Lite0) +20. At 32 px, on the maps of the same size relative to the image |" in text and "FID +0.4" in text
     assert "results/rehearsal/comparisons.png" in text
 
 
