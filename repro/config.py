@@ -73,6 +73,7 @@ class Recipe:
     sn_cbn: bool = False  # also on the tables of the conditional batch norms
     sn_eps: float = 1e-12
     sn_iterations: int = 1  # power iterations an update: G at each training forward, D once per D update
+    sn_through_iteration: bool = True  # sigma's gradient flows through the power iteration; else its vectors are constants
     # batch norm; PyTorch's momentum is 1 - TensorFlow's decay
     bn_momentum: float = 0.001
     last_bn_momentum: float = 0.0001
@@ -121,7 +122,7 @@ class Recipe:
 
 
 # BigGAN-PyTorch's batch norm has PyTorch's own momentum, and its D iterates at every training forward
-_BIGGAN = dict(sn_eps=1e-8, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, ema_start=2000)
+_BIGGAN = dict(sn_eps=1e-8, sn_through_iteration=False, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, ema_start=2000)
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -130,7 +131,7 @@ RECIPES = {
         Recipe(name="paper_text", value_divisor=8, attention_pool=False, beta2=0.9),
         Recipe(name="biggan_pytorch", ema_decay=0.9999, **_BIGGAN),
         Recipe(
-            name="studiogan", sn_eps=1e-6, sn_cbn=True, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, bn_eps=1e-4,
+            name="studiogan", sn_eps=1e-6, sn_through_iteration=False, sn_cbn=True, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, bn_eps=1e-4,
             adam_eps=1e-6, init="orthogonal", flip=True,
         ),
         # mmgeneration's "BigGAN schedule", far ahead of the same repository's StudioGAN-style recipe
@@ -138,7 +139,7 @@ RECIPES = {
         # the second codebase (heykeetae/Self-Attention-GAN) as its defaults have it: WGAN-GP, the penalty in a step of its own
         Recipe(
             name="heykeetae", network="dcgan", conditioning="unconditional", loss="wgan_gp", gp_own_step=True, value_divisor=1,
-            attention_pool=False, attention_bias=True, attention_output=False, attention_sn=False, sn_d_in_g_step=True,
+            attention_pool=False, attention_bias=True, attention_output=False, attention_sn=False, sn_through_iteration=False, sn_d_in_g_step=True,
             bn_momentum=0.1, last_bn_momentum=0.1, beta2=0.9, init="framework_default",
         ),
     )
@@ -297,6 +298,15 @@ PRESETS = {
             name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=750,
             samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=2.0, bn_momentum=0.1,
             average_scale=0.01,
+        ),
+        # the same at twice the budget and a score every 250 steps, on seeds 100 and up: what the plans of cifar10-cpu rest on
+        *(
+            Preset(
+                name=f"cifar10-pilot{name}", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=steps, score_every=250,
+                samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=scale, bn_momentum=0.1,
+                average_scale=0.01,
+            )
+            for name, steps, scale in (("", 6000, 2.0), ("-fast", 3000, 4.0))
         ),
         # a third of that budget, for the many rows of the recipes table
         Preset(

@@ -18,11 +18,14 @@ class SpectralNorm(nn.Module):
 
     A parametrisation: while the module is in training mode each evaluation runs `iterations` power iterations first, from
     the vector `u` kept between updates. Inside `parametrize.cached()` a weight is evaluated once, however often it is used.
+
+    through: whether sigma's gradient flows through the iterations (the released code, which has no stop-gradient in
+    `spectral_normed_weight`), or takes u and v as constants (Miyato et al., and PyTorch's own).
     """
 
-    def __init__(self, weight: Tensor, eps: float, iterations: int):
+    def __init__(self, weight: Tensor, eps: float, iterations: int, through: bool):
         super().__init__()
-        self.eps, self.iterations = eps, iterations
+        self.eps, self.iterations, self.through = eps, iterations, through
         matrix = weight.detach().flatten(1)
         self.register_buffer("u", F.normalize(matrix.new_ones(matrix.shape[0]), dim=0, eps=eps))
         self.register_buffer("v", F.normalize(matrix.T @ self.u, dim=0, eps=eps))
@@ -30,21 +33,21 @@ class SpectralNorm(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.flatten(1)  # (out, in * k * k)
+            u, v = self.u.clone(), self.v.clone()  # the next power iteration may come before this graph's backward
             if self.training:
-                with torch.no_grad():
+                with torch.set_grad_enabled(self.through and torch.is_grad_enabled()):
                     for _ in range(self.iterations):
-                        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0, eps=self.eps))
-                        self.u.copy_(F.normalize(matrix @ self.v, dim=0, eps=self.eps))
-            # clones: the next power iteration may come before this graph's backward
-            sigma = self.u.clone() @ (matrix @ self.v.clone())
-            return weight / sigma
+                        v = F.normalize(matrix.T @ u, dim=0, eps=self.eps)
+                        u = F.normalize(matrix @ v, dim=0, eps=self.eps)
+                self.u.copy_(u.detach()), self.v.copy_(v.detach())
+            return weight / (u @ (matrix @ v))
 
 
 def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module:
     """Register `SpectralNorm` on `module.weight` when `enabled`."""
     if enabled:
         parametrize.register_parametrization(
-            module, "weight", SpectralNorm(module.weight, recipe.sn_eps, recipe.sn_iterations), unsafe=True
+            module, "weight", SpectralNorm(module.weight, recipe.sn_eps, recipe.sn_iterations, recipe.sn_through_iteration), unsafe=True
         )
     return module
 
@@ -163,7 +166,7 @@ class SelfAttention(nn.Module):
         K is H*W, or a quarter of it where keys are pooled.
         """
         query, key, _ = self._queries_keys_values(x)
-        return torch.softmax(query @ key.transpose(1, 2), dim=-1)
+        return attention_weights(query, key)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W). Returns (B, C, H, W). The map itself is held for small feature maps only."""
@@ -171,9 +174,16 @@ class SelfAttention(nn.Module):
         if x.is_cuda or query.shape[1] >= self.FUSED_FROM:
             attended = fused_attention(query, key, value)
         else:
-            attended = torch.softmax(query @ key.transpose(1, 2), dim=-1) @ value  # (B, HW, C/2)
+            attended = attention_weights(query, key).to(value.dtype) @ value  # (B, HW, C/2)
         attended = attended.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, C/2, H, W)
         return x + self.gamma.to(x.dtype) * self.output(attended)
+
+
+def attention_weights(query: Tensor, key: Tensor) -> Tensor:
+    """softmax(query key^T), float32 whatever the precision, as the fused kernels keep it. (B, N, d), (B, K, d) to (B, N, K)."""
+    with torch.autocast(query.device.type, enabled=False):
+        wide = torch.promote_types(query.dtype, torch.float32)
+        return torch.softmax(query.to(wide) @ key.to(wide).transpose(1, 2), dim=-1)
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
