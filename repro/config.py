@@ -306,7 +306,7 @@ PRESETS = {
                 samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=scale, bn_momentum=0.1,
                 average_scale=0.01,
             )
-            for name, steps, scale in (("", 6000, 2.0), ("-fast", 3000, 4.0))
+            for name, steps, scale in (("", 6000, 2.0), ("-short", 3000, 2.0), ("-fast", 3000, 4.0))
         ),
         # a third of that budget, for the many rows of the recipes table
         Preset(
