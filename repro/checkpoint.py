@@ -95,11 +95,11 @@ def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record
     for name, module in modules.items():
         module.load_state_dict(state[name])
     stored = json.loads(state["record"])
-    for name in ("step", "history", "scores", "attention", "neighbours", "final", "best"):
-        if name in stored:
-            record[name] = stored[name]
-    before = stored["provenance"]
-    record["provenance"]["wall_seconds"] = before["wall_seconds"]
+    before = stored.pop("provenance")
+    record |= {name: value for name, value in stored.items() if name not in ("schema", "row", "recipe")}
+    if record["status"] not in runs.FINISHED:
+        record["status"] = "running"
+    record["provenance"] |= {name: value for name, value in before.items() if name.endswith("_seconds")}
     earlier = before.get("earlier_code", [])
     if before["code"] != record["provenance"]["code"]:  # a run that two revisions of the code made says so
         earlier = [*earlier, before["code"]]

@@ -67,7 +67,7 @@ def reproduce(
     from .verdicts import show_effects, verdicts
 
     start = time.monotonic()
-    names = _table_names(tables)
+    names = _table_names(tables, preset)
     if seeds is None:
         seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
     study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address, devices=devices, compiled=compiled)
@@ -121,7 +121,10 @@ def report(
 
     study = Study.in_folder(source)
     folder = runs.PROJECT / to if to else study.folder
-    pages.write_notebooks(study, study.finished_tables(), folder)
+    names = study.finished_tables()
+    if not names:
+        raise ReproError(f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name} trains them.")
+    pages.write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
         pages.write_index(runs.PROJECT / "results")
     _say(f"Notebooks, tables and figures: {_relative(folder, runs.PROJECT)}.")
@@ -389,7 +392,7 @@ def commands(
     from .study import Study
 
     study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
-    for task in study.missing(_table_names(tables)):
+    for task in study.missing(_table_names(tables, preset)):
         words = command(preset, task.row, task.seed, out, math.inf, data, devices, compiled)
         print(shlex.join(["repro", *words[3:]]))
 
@@ -412,11 +415,11 @@ def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
         print(f"{name:32} {record['status']:12} step {record['step']:>7}/{record['config']['preset']['steps']}{score}{error}")
 
 
-def _table_names(tables: str | None) -> list[str]:
+def _table_names(tables: str | None, preset: str) -> list[str]:
     from . import paper
 
     if tables is None:
-        return list(paper.TABLES)
+        return list(PRESETS[choose("preset", preset, PRESETS)].tables)
     return [choose("table", name.strip(), paper.WITH_NOTEBOOK) for name in tables.split(",")]
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+STREAMS = ("weights", "order", "latents")  # what a training seed decides: initial weights, order (and flips) of the real images, latents and labels
 LARGEST = "largest"  # stands for the largest feature-map size that both networks have
 
 
@@ -168,6 +169,9 @@ class Preset:
     threads: int = 1  # per run, so that numbers do not depend on how many cores a machine has
     learning_rate_scale: float = 1.0  # multiplies both of the recipe's learning rates: short budgets need larger steps
     bn_momentum: float | None = None  # replaces both of the recipe's: a decay of 0.999 never settles in a short run
+    tables: tuple[str, ...] = ("table1", "table2", "figure3")  # what a study trains when no tables are named,
+    rows: tuple[str, ...] = ()  # and of them these rows alone, where there are any
+    resamples: int = later(0)  # further sampling seeds with which the last step is scored: how much of a spread is sampling's
     average_scale: float = later(1.0)  # multiplies the recipe's average of weights: its length, 1 / (1 - decay) updates, and its start
 
     def __post_init__(self):
@@ -203,6 +207,7 @@ class Config:
     attention_at: tuple[int, ...] = ()  # feature-map sizes with a SelfAttention block, in G and in D
     residual_at: tuple[int, ...] = ()  # feature-map sizes with a ResidualControl block, in G and in D
     seed: int = 0  # the training seed
+    pinned: tuple[str, ...] = later(())  # of STREAMS: those that keep the numbers of seed 0, whatever the seed
     num_classes: int | None = None  # from the data; None until they are known
     data_fingerprint: str | None = None  # SHA-256 of the training array; None until it is known
 
@@ -221,7 +226,13 @@ class Config:
         if self.recipe.network == "dcgan":
             _require(not self.attention_at + self.residual_at, "attention_at", self.attention_at, "empty with network dcgan, whose blocks have places of their own")
         _require(not both, "residual_at", self.residual_at, "apart from attention_at: one block a feature-map size")
+        for name in self.pinned:
+            choose("stream of the training seed", name, STREAMS)
         _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+
+    def seed_of(self, stream: str) -> int:
+        """The seed of one of STREAMS."""
+        return 0 if stream in self.pinned else self.seed
 
     @property
     def lr_g(self) -> float:
@@ -237,17 +248,22 @@ class Config:
         return self.recipe.ema_decay and self.recipe.ema_decay ** (1 / self.preset.average_scale)
 
     @property
+    def shadow_decay(self) -> float:
+        """Of the average of G's weights that every run keeps beside its training: BigGAN's, as long as the preset's budget allows."""
+        return 0.9999 ** (1 / self.preset.average_scale)
+
+    @property
     def ema_start(self) -> int:
         """G updates before averaging starts."""
         return round(self.recipe.ema_start * self.preset.average_scale)
 
     @property
     def identity(self) -> dict:
-        """What decides the run's numbers, as plain JSON data: everything but names and how many seeds the study takes."""
+        """What decides the run's numbers, as plain JSON data: everything but names and which tables, rows and seeds a study takes."""
         data = plain(self)
-        del data["recipe"]["name"], data["preset"]["name"], data["preset"]["seeds"]
-        if self.recipe.ema_decay is None:
-            data["preset"].pop("average_scale", None)
+        del data["recipe"]["name"]
+        for name in ("name", "seeds", "tables", "rows"):
+            del data["preset"][name]
         return data
 
     @classmethod
@@ -295,24 +311,34 @@ PRESETS = {
             average_scale=0.01,
         ),
         Preset(
-            name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=750,
-            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=2.0, bn_momentum=0.1,
-            average_scale=0.01,
+            name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=250,
+            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, seeds=3, learning_rate_scale=2.0,
+            bn_momentum=0.1, average_scale=0.01, resamples=4,
         ),
-        # the same at twice the budget and a score every 250 steps, on seeds 100 and up: what the plans of cifar10-cpu rest on
-        *(
-            Preset(
-                name=f"cifar10-pilot{name}", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=steps, score_every=250,
-                samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=scale, bn_momentum=0.1,
-                average_scale=0.01,
-            )
-            for name, steps, scale in (("", 6000, 2.0), ("-short", 3000, 2.0), ("-fast", 3000, 4.0))
+        # four times that budget: do differences grow, shrink or turn?
+        Preset(
+            name="cifar10-cpu-long", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=12_000, score_every=500,
+            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=100, seeds=3, learning_rate_scale=2.0,
+            bn_momentum=0.1, average_scale=0.01, resamples=4, tables=("table1",), rows=("none", "attention_16", "residual_16"),
+        ),
+        # at the ordinary budget nothing collapses or declines: Figure 3's rows at learning rates that strain them, each row with its own
+        Preset(
+            name="cifar10-stress", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=1000, score_every=100,
+            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, seeds=5, bn_momentum=0.1, average_scale=0.01,
+            tables=("stress",),
         ),
         # a third of that budget, for the many rows of the recipes table
         Preset(
-            name="cifar10-recipes", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=1000, score_every=500,
-            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, seeds=2, learning_rate_scale=2.0,
-            bn_momentum=0.1, average_scale=0.01,
+            name="cifar10-recipes", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=1000, score_every=250,
+            samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, seeds=3, learning_rate_scale=2.0,
+            bn_momentum=0.1, average_scale=0.01, tables=("recipes",),
+        ),
+        # 64 px, where attention at 32 exists: five classes of structure and five of texture
+        Preset(
+            name="structure-texture-cpu", dataset="structure-texture-64", resolution=64, channels=16, batch_size=32, steps=4000,
+            score_every=250, samples=5000, references=5000, extractor="efficientnet_lite0", log_every=50, seeds=3,
+            learning_rate_scale=2.0, bn_momentum=0.1, average_scale=0.01, resamples=4,
+            tables=("table1",), rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
         ),
         # the rows at 64 px, where attention at 32 exists, before a GPU trains them: too short to rank anything
         Preset(

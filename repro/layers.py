@@ -33,13 +33,14 @@ class SpectralNorm(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.flatten(1)  # (out, in * k * k)
-            u, v = self.u.clone(), self.v.clone()  # the next power iteration may come before this graph's backward
+            u, v = self.u, self.v
             if self.training:
                 with torch.set_grad_enabled(self.through and torch.is_grad_enabled()):
                     for _ in range(self.iterations):
                         v = F.normalize(matrix.T @ u, dim=0, eps=self.eps)
                         u = F.normalize(matrix @ v, dim=0, eps=self.eps)
-                self.u.copy_(u.detach()), self.v.copy_(v.detach())
+                # new tensors: this graph's backward needs the old ones (and torch.compile's would read a changed buffer)
+                self.u, self.v = u.detach(), v.detach()
             return weight / (u @ (matrix @ v))
 
 

@@ -212,8 +212,9 @@ def build(config: Config) -> tuple[nn.Module, nn.Module]:
         else:
             g = Generator(preset.resolution, preset.channels, config.num_classes, recipe, preset.z_dim, **places)
             d = Discriminator(preset.resolution, preset.channels, config.num_classes, recipe, **places)
-    initialise(g, recipe.init, config.seed, "G")
-    initialise(d, recipe.init, config.seed, "D")
+    seed = config.seed_of("weights")
+    initialise(g, recipe.init, seed, "G")
+    initialise(d, recipe.init, seed, "D")
     return g.to(memory_format=torch.channels_last), d.to(memory_format=torch.channels_last)
 
 

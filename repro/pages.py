@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from . import check, paper, plots, report, runs, validation
-from .config import PRESETS
+from .config import PRESETS, ReproError
 from .study import Study, Task, execute_notebooks, rows, run_name
 from .verdicts import comparisons, effects, effects_in_words, measurements, show_comparisons, show_effects, verdicts
 
@@ -111,9 +112,9 @@ def studies(results: Path) -> list[Study]:
     """The committed studies with notebooks, those with the most runs first."""
     found = {}
     for preset in PRESETS:
-        seeds = [int(p.parent.name[4:]) for p in (results / preset).glob("runs/*/seed*/run.json")]
-        if seeds and any((results / preset).glob("*.ipynb")):
-            found[Study(preset, max(seeds) + 1, executor="none", out=str(results))] = len(seeds)
+        count = len(list((results / preset).glob("runs/*/seed*/run.json")))
+        if count and any((results / preset).glob("*.ipynb")):
+            found[Study.in_folder(str(results / preset))] = count
     return sorted(found, key=found.get, reverse=True)
 
 
@@ -330,19 +331,17 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
 
 
 def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> None:
-    """Make a study's finished runs the reference `target`, and write what moved into its changelog.
+    """Make a study's finished runs the reference `target`, and write what moved into its changelog; notebooks of the tables that are complete.
 
-    Runs that are not finished stay behind; those of a row that the study does not have any more are removed with it.
+    Runs that are not finished stay behind. Committed seeds that this study has not are kept where they are of the same configuration.
     """
-    names = study.finished_tables()
     tasks = check.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
     write_changes(target, study, [task for task in tasks if target.run(task.row, task.seed).json_path.exists()], why)
     shown = {run_name(rows()[row], study.preset) for row in ("sagan", "recipe_heykeetae")}  # by notebooks, beside samples
-    for row in {task.row for task in tasks}:  # seeds that this study does not have are of an older one
-        shutil.rmtree(target.folder / "runs" / row, ignore_errors=True)
     for task in tasks:
+        _remove_others(target, task)
         source, copy = (s.run(task.row, task.seed) for s in (study, target))
         copy.folder.mkdir(parents=True, exist_ok=True)
         pictures = [source.picture(name) for name in PICTURES if task.row in shown and task.seed == 0]
@@ -352,5 +351,18 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     for path in (study.folder / "real.png", *study.folder.glob("metrics-*.json")):
         shutil.copyfile(path, target.folder / path.name)
     if notebooks:
-        write_notebooks(target, names, target.folder)
+        whole = Study.in_folder(str(target.folder))
+        write_notebooks(whole, whole.finished_tables(), target.folder)
         write_index(runs.PROJECT / "results")
+
+
+def _remove_others(target: Study, task: Task) -> None:
+    """Remove the committed runs of a task's row that are of another configuration."""
+    for folder in (target.folder / "runs" / task.row).glob("seed*"):
+        run = runs.Run(folder)
+        config = dataclasses.replace(task.config, seed=int(folder.name[4:]))
+        try:
+            known = {k: (run.read() or {"config": {}})["config"].get(k) for k in ("num_classes", "data_fingerprint")}
+            run.check_same(dataclasses.replace(config, **known))
+        except ReproError:
+            shutil.rmtree(folder)

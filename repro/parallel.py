@@ -29,9 +29,12 @@ T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # of a collective: longer than the first rank takes to score 50,000 samples, while the others wait
 
 
+_alone = False  # in `on_first`, where the others wait
+
+
 def ranks() -> int:
-    """How many processes train this run together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    """How many processes train this run together; one where the first works alone (`on_first`)."""
+    return dist.get_world_size() if dist.is_initialized() and not _alone else 1
 
 
 def rank() -> int:
@@ -106,11 +109,15 @@ def on_first(call: Callable[[], T]) -> T:
     if ranks() == 1:
         return call()
     outcome = [None, None]
+    global _alone
     if rank() == 0:
+        _alone = True
         try:
             outcome[0] = call()
         except Exception as error:
             outcome[1] = error
+        finally:
+            _alone = False
     dist.broadcast_object_list(outcome, device=torch.device("cpu"))
     value, error = outcome
     if error is not None:

@@ -115,6 +115,8 @@ def unavailable(row: paper.Row, preset: Preset) -> str | None:
         configure(row, preset)
     except SizeNotAvailable:
         return f"n/a at {preset.resolution} px"
+    if preset.rows and run_name(row, preset) not in preset.rows:
+        return "not in this study"
     return None
 
 
@@ -264,7 +266,7 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
         if metric == "fid":
             shown["best FID"] = [_number(v, digits) for v in numbers["fid_best_mean"]]
     shown["seeds"] = numbers["seeds"].astype(str)
-    if not numbers["status"].str.fullmatch("complete|n/a.*").all():
+    if not numbers["status"].str.fullmatch("complete|n/a.*|not in this study").all():
         shown["status"] = numbers["status"]
     return shown
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from .config import Config, ReproError, difference
 
-SCHEMA = 1
+SCHEMA = 2
 FINISHED = ("complete", "collapsed", "diverged")  # nothing left to train
 STATUSES = (*FINISHED, "running", "interrupted", "failed")
 SELECTION = "lowest FID among the scored steps"
@@ -87,6 +87,8 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
         "scores": {"type": "array", "items": _SCORE},
         "attention": {"type": "array", "items": {"type": "object", "required": ["step"]}},
         "neighbours": _OBJECT,
+        "shadow": _OBJECT,  # scores of an average of G's weights that training never saw, at the last step
+        "resampled": {"type": "array", "items": _OBJECT},  # scores of the last step with other sampling seeds
         "final": _SCORE,
         "best": _SCORE,
         "real": _OBJECT,  # scores of training images that are no reference,
@@ -222,6 +224,11 @@ def provenance(threads: int, precision: str, device: str) -> dict:
         "threads": threads,
         "precision": precision,
     }
+
+
+def unstable(record: dict) -> bool:
+    """Whether training broke down: such a run counts as the worst of its row, and its last scores say nothing of its end."""
+    return record["status"] in ("collapsed", "diverged")
 
 
 def best(scores: list[dict]) -> dict | None:

@@ -137,19 +137,21 @@ class Study:
 
     @classmethod
     def in_folder(cls, source: str) -> Study:
-        """The study, with its training seeds, that a folder such as results/smoke holds. Raises ReproError when it has no runs."""
+        """The study that a folder such as results/smoke holds, with as many training seeds as all rows of some table have.
+
+        Raises ReproError when it has no runs.
+        """
         folder = (runs.PROJECT / source).resolve()
         seeds = [int(path.parent.name[4:]) for path in folder.glob("runs/*/seed*/run.json")]
         if not seeds:
             raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
-        return cls(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
+        studies = [cls(folder.name, count, executor="none", out=str(folder.parent)) for count in range(max(seeds) + 1, 0, -1)]
+        return next((study for study in studies if study.finished_tables()), studies[0])
 
     def finished_tables(self) -> list[str]:
-        """The tables with a finished run for each of their rows. Raises ReproError when there is none."""
-        names = [name for name in paper.WITH_NOTEBOOK if self.tasks([name]) and not self.missing([name])]
-        if not names:
-            raise ReproError(f"No table has all its runs finished in {self.folder}: repro reproduce --preset {self.preset.name} trains them.")
-        return names
+        """The tables with a finished run for each of their rows and seeds."""
+        possible = self.preset.tables if self.preset.rows else paper.WITH_NOTEBOOK
+        return [name for name in possible if self.tasks([name]) and not self.missing([name])]
 
     @property
     def folder(self) -> Path:
@@ -167,6 +169,8 @@ class Study:
                     folder_row = run_name(row, self.preset)
                 except SizeNotAvailable:
                     continue  # shown as "n/a" with the reason
+                if self.preset.rows and folder_row not in self.preset.rows:
+                    continue
                 for seed in range(self.seeds):
                     tasks[folder_row, seed] = Task(folder_row, seed, configure(row, self.preset, seed))
         return sorted(tasks.values(), key=lambda t: (t.seed, -t.steps))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from .checkpoint import keep_best, restore, write_checkpoint
 from .config import Config, ReproError
 from .data import Batches, ImageData
 from .evaluate import Scorer, interpolations, nearest_training_images, sample
+from .layers import BatchNorm
 from .models import build, gammas, parameter_count
 from .rng import normal, stream
 
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60  # between checkpoints, at least,
 CHECKPOINT_SHARE = 0.02  # and so much more that writing them takes this share of the time at most
+OWN_BATCHES = 50  # behind the batch-norm statistics of averaged weights
 NEIGHBOURS = 10  # samples shown beside their nearest training images: one of each of the first classes
 COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do,
 COLLAPSE_FID = 2.0  # or when FID is past this many times its best at two scored steps in a row (paper, Figure 3: SN on G and D ends at 2.2)
@@ -50,8 +53,9 @@ def native_precision(wanted: str) -> str:
 def latents_and_labels(config: Config, *purpose) -> tuple[Tensor, Tensor]:
     """z (B, z_dim) standard normal and uniform labels (B,) of one update."""
     batch = config.preset.batch_size
-    z = normal((batch, config.preset.z_dim), config.seed, "z", *purpose)
-    return z, torch.from_numpy(stream(config.seed, "label", *purpose).integers(config.num_classes, size=batch))
+    seed = config.seed_of("latents")
+    z = normal((batch, config.preset.z_dim), seed, "z", *purpose)
+    return z, torch.from_numpy(stream(seed, "label", *purpose).integers(config.num_classes, size=batch))
 
 
 def draws(config: Config, batches: Batches, step: int) -> list[tuple[Tensor, ...]]:
@@ -62,7 +66,7 @@ def draws(config: Config, batches: Batches, step: int) -> list[tuple[Tensor, ...
         drawn = (*batches.batch(i), *latents_and_labels(config, "d", i))
         if config.recipe.loss != "wgan_gp":
             return drawn
-        return *drawn, torch.from_numpy(stream(config.seed, "mix", i).random(batches.size, dtype=np.float32))
+        return *drawn, torch.from_numpy(stream(config.seed_of("latents"), "mix", i).random(batches.size, dtype=np.float32))
 
     updates = range(step * config.recipe.d_steps, (step + 1) * config.recipe.d_steps)
     return [of_d(i) for i in updates] + [latents_and_labels(config, "g", step)]
@@ -165,22 +169,43 @@ def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     return loss.detach()
 
 
+class StopRequest:
+    """Whether a run was asked to end, by SIGINT, SIGTERM or its time limit."""
+
+    def __init__(self, max_minutes: float):
+        self.deadline = time.monotonic() + 60 * max_minutes
+        self.signalled = self.raising = False
+
+    def __call__(self) -> bool:
+        return self.signalled or time.monotonic() > self.deadline
+
+    def hear(self, *_) -> None:
+        """The signal handler."""
+        self.signalled = True
+        if self.raising:
+            raise runs.Interrupted
+
+    @contextmanager
+    def heard_at_once(self) -> Iterator[None]:
+        """A block that a signal ends in its middle (runs.Interrupted): for long work that changes nothing before its end."""
+        self.raising = True
+        try:
+            yield
+        finally:
+            self.raising = False
+
+
 def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes: float = math.inf, compiled: bool = False) -> dict:
     """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
 
-    SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted). A second process
-    on the same folder waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
+    SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted); a signal also ends a
+    score in its middle, which begins anew when the run goes on. A second process on the same folder waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
 
     compiled: by torch.compile, which takes minutes to start and computes with other last digits (recorded). In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
     """
-    deadline = time.monotonic() + 60 * max_minutes
     run.folder.mkdir(parents=True, exist_ok=True)
-    asked = []
-
-    def stop() -> bool:
-        return bool(asked) or time.monotonic() > deadline
-
-    before = {s: signal.signal(s, lambda *_: asked.append(True)) for s in (signal.SIGINT, signal.SIGTERM)}
+    stop = StopRequest(max_minutes)
+    before = {s: signal.signal(s, stop.hear) for s in (signal.SIGINT, signal.SIGTERM)}
     lock = FileLock(run.folder / ".lock")
 
     def begin() -> dict | None:
@@ -198,7 +223,7 @@ def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes:
             signal.signal(s, handler)
 
 
-def _claim(lock: FileLock, run: runs.Run, stop: Callable[[], bool]) -> None:
+def _claim(lock: FileLock, run: runs.Run, stop: StopRequest) -> None:
     """Take the run folder's lock. The system frees a dead owner's; waits for a live one's. Raises runs.Interrupted."""
     while True:
         try:
@@ -210,7 +235,7 @@ def _claim(lock: FileLock, run: runs.Run, stop: Callable[[], bool]) -> None:
                 raise runs.Interrupted(f"{run.folder} is being trained by another process; the same command waits for it.") from None
 
 
-def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Callable, compiled: bool) -> dict:
+def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopRequest, compiled: bool) -> dict:
     recipe, preset = config.recipe, config.preset
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = native_precision(preset.precision)
@@ -223,7 +248,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
     optimiser_g, optimiser_d = make_optimisers(config, g, d)
     # averages parameters only; spectral-norm vectors and batch-norm averages are copied
     ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if recipe.ema_decay else None
-    modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d} | ({"ema": ema} if ema else {})
+    shadow = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.shadow_decay))  # never in training
+    modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d, "shadow": shadow} | ({"ema": ema} if ema else {})
 
     record = {
         "schema": runs.SCHEMA,
@@ -240,10 +266,13 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         "attention": [],
         "selection": runs.SELECTION,
         "provenance": runs.provenance(preset.threads, precision, device)
-        | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0},
+        | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0, "train_seconds": 0.0, "score_seconds": 0.0},
     }
     record["provenance"] |= {"devices": parallel.ranks(), "compiled": compiled}
     restore(run, config, modules, record, precision)
+    if record["status"] in runs.FINISHED:  # killed between its last checkpoint and its record
+        parallel.on_first(lambda: (run.write(record), keep_best(run, record)))
+        return record
     fast_g, fast_d = (torch.compile(g), torch.compile(d)) if compiled else (g, d)
     trained_g, trained_d = parallel.wrap(fast_g), parallel.wrap(fast_d)
     scorer = None
@@ -257,18 +286,25 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         run.write(record)
 
     parallel.on_first(begin)
-    drawn = prefetched(config, Batches(data, preset.batch_size, config.seed, recipe.flip), record["step"], device)
-    started, wall_before, saved_at, next_save = time.monotonic(), record["provenance"]["wall_seconds"], time.monotonic(), CHECKPOINT_SECONDS
-    first_step = record["step"]
+    drawn = prefetched(config, Batches(data, preset.batch_size, config.seed_of("order"), recipe.flip), record["step"], device)
+    clock = time.monotonic()
+    started, wall_before = clock, record["provenance"]["wall_seconds"]
+    saved_at, next_save, saved_step = clock, CHECKPOINT_SECONDS, None
+
+    def spend(purpose: str) -> None:
+        """Count the time since the last call under `purpose`."""
+        nonlocal clock
+        now, name = time.monotonic(), f"{purpose}_seconds"
+        record["provenance"][name] = round(record["provenance"][name] + now - clock, 3)
+        clock = now
 
     def save(status: str) -> None:
-        nonlocal saved_at, next_save
-        began = time.monotonic()
-        seconds = wall_before + time.monotonic() - started
-        record["provenance"]["wall_seconds"] = round(seconds, 1)
-        if record["step"] > first_step:
-            rate = (record["step"] - first_step) * preset.batch_size / (time.monotonic() - started)
-            record["provenance"]["images_per_second"] = round(rate, 1)
+        nonlocal clock, saved_at, next_save, saved_step
+        spend("train")
+        began, made = clock, record["provenance"]
+        made["wall_seconds"] = round(wall_before + began - started, 1)
+        if record["step"]:
+            made["images_per_second"] = round(record["step"] * preset.batch_size / made["train_seconds"], 1)
         record["status"] = status
 
         def write() -> None:
@@ -276,48 +312,84 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
             run.write(record)
 
         parallel.on_first(write)
-        saved_at = time.monotonic()
+        clock = saved_at = time.monotonic()
+        saved_step = record["step"]
         next_save = max(CHECKPOINT_SECONDS, (saved_at - began) / CHECKPOINT_SHARE)
 
-    def score(last: bool) -> str | None:
-        """Score and picture the present generator. Returns why the run has collapsed, if it has."""
-        sampled = ema.module if averaged else g
+    def unscored() -> bool:
+        """Whether the present step is one to score and has no score yet."""
+        step = record["step"]
+        due = step > 0 and (step % preset.score_every == 0 or step == preset.steps)
+        return due and (not record["scores"] or record["scores"][-1]["step"] < step)
+
+    def score() -> str | None:
+        """Score and picture the present generator; the record changes at the end. Returns why the run has collapsed, if it has."""
+        step, sampled = record["step"], ema.module if ema and ema.n_averaged > 0 else g
+        last = step == preset.steps
         images, labels = sample(sampled, config, preset.samples, precision, device)
         scores = {"step": step} | scorer(images, labels)
-        record["scores"].append(scores)
-        record["final"], record["best"] = scores, runs.best(record["scores"])
         log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k != "step"))
-        reason = collapse(record["scores"])
+        reason = collapse([*record["scores"], scores])
         runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
+        found = {}
         if attention.blocks(g):
             measured, picture = attention.look(sampled, d, config, precision, device)
-            record["attention"].append({"step": step} | measured)
+            found["attention"] = [*record["attention"], {"step": step} | measured]
             runs.write_atomically(run.picture("attention"), picture)
         if last or reason:
-            nearest, record["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
+            nearest, found["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
             runs.write_atomically(run.picture("neighbours"), sheets.neighbours(images[:NEIGHBOURS], nearest))
             runs.write_atomically(run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device)))
+            averaged = with_own_statistics(shadow.module, config, precision, device)
+            images, labels = sample(averaged, config, preset.samples, precision, device)
+            found["shadow"] = {"decay": config.shadow_decay} | scorer(images, labels)
+            runs.write_atomically(run.picture("shadow"), sheets.by_class(images, labels))
+        if last:
+            found["resampled"] = [
+                {"sampling_seed": seed} | scorer(*sample(sampled, config, preset.samples, precision, device, seed))
+                for seed in range(preset.sampling_seed + 1, preset.sampling_seed + 1 + preset.resamples)
+            ]
+        record["scores"].append(scores)
+        record.update(found, final=scores, best=runs.best(record["scores"]))
         return reason
 
-    status = "running"
-    while status == "running" and record["step"] < preset.steps:
-        stopping, due = parallel.any_of(stop(), time.monotonic() - saved_at > next_save)
+    def score_interruptibly() -> str | None:
+        with stop.heard_at_once():
+            return score()
+
+    def interrupted() -> runs.Interrupted:
+        save("interrupted")
+        return runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
+
+    while True:
+        stopping, late = parallel.any_of(stop(), time.monotonic() - saved_at > next_save)
         if stopping:
-            save("interrupted")
-            raise runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
-        if due:
+            raise interrupted()
+        if late or (unscored() and saved_step != record["step"]):
             save("running")
+        if unscored():
+            spend("train")
+            try:
+                reason = parallel.on_first(score_interruptibly)
+            except runs.Interrupted:
+                spend("score")
+                raise interrupted() from None
+            spend("score")
+            if reason:
+                record["error"] = f"{reason} at step {record['step']}"
+            save("collapsed" if reason else "complete" if record["step"] == preset.steps else "running")
+            parallel.on_first(lambda: keep_best(run, record))
+            if record["status"] != "running":
+                return record
         *of_d, of_g = next(drawn)
         for drawn_d in of_d:
             loss_d, logits_real, logits_fake = update_d(config, fast_g, trained_d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
         loss_g = update_g(config, trained_g, fast_d, optimiser_g, *of_g, precision)
         record["step"] = step = record["step"] + 1
+        shadow.update_parameters(g)
         if ema and step >= config.ema_start:
             ema.update_parameters(g)
-        averaged = ema is not None and ema.n_averaged > 0
-
-        last = step == preset.steps
-        if step % preset.log_every == 0 or last:
+        if step % preset.log_every == 0 or step == preset.steps:
             entry = {
                 "step": step,
                 "loss_d": parallel.mean(loss_d).item(),
@@ -327,25 +399,36 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
                 "gamma_g": gammas(g),
                 "gamma_d": gammas(d),
             }
-            if averaged:
+            if ema and ema.n_averaged > 0:
                 entry["average_lag"] = average_lag(ema, g)
             if not all(math.isfinite(entry[name]) for name in ("loss_d", "loss_g")):
-                status = "diverged"
                 record["error"] = f"the loss was not finite at step {step}"
-                save(status)
-                break
+                save("diverged")
+                return record
             record["history"].append(entry)
             log.info("step %d/%d  D %.3f  G %.3f", step, preset.steps, entry["loss_d"], entry["loss_g"])
             parallel.on_first(lambda: run.write(record))
-        if step % preset.score_every == 0 or last:
-            reason = parallel.on_first(lambda: score(last))
-            if reason:
-                status, record["error"] = "collapsed", f"{reason} at step {step}"
-            save(status)
-            parallel.on_first(lambda: keep_best(run, record))
-    if status == "running":
-        save("complete")
-    return record
+
+
+def with_own_statistics(generator: nn.Module, config: Config, precision: str, device: str) -> nn.Module:
+    """A copy of an averaged G whose batch-norm statistics are those of its own samples: averaged ones, and those of the raw G, misfit.
+
+    They are plain means over OWN_BATCHES batches of as many images as are normalised together in training.
+    """
+    generator = copy.deepcopy(generator).train()
+    norms = [module for module in generator.modules() if isinstance(module, BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    together = min(config.recipe.bn_batch or config.preset.batch_size, config.preset.batch_size)
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # PyTorch's word for a plain mean
+    with torch.no_grad(), arithmetic(device, precision):
+        for i in range(OWN_BATCHES):
+            z = normal((together, config.preset.z_dim), config.preset.sampling_seed, "own statistics", i)
+            generator(z.to(device), (torch.arange(i * together, (i + 1) * together) % config.num_classes).to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return generator
 
 
 @torch.no_grad()

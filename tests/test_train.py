@@ -1,5 +1,6 @@
 """The training loop: its updates, its record, and that stopping it changes nothing."""
 
+import dataclasses
 import json
 import math
 import os
@@ -203,6 +204,111 @@ def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path,
     same_weights(tmp_path / "straight", tmp_path / "stopped")
 
 
+@pytest.mark.parametrize("moment", ["sample", "scorer"])
+def test_a_save_comes_before_a_score_and_a_stop_is_heard_during_one(make_config, shapes_data, tmp_path, light_scores, monkeypatch, moment):
+    config = make_config("attention_16", steps=4, score_every=2)
+    straight = train_in(tmp_path / "straight", config, shapes_data)
+    ended = []
+
+    def stopped_in(original):
+        def call(*a, **k):
+            if not ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+                ended.append("heard too late")  # a handler runs before the next line of Python
+            return original(*a, **k)
+
+        return call
+
+    with monkeypatch.context() as during:
+        during.setattr(*((train, "sample", stopped_in(train.sample)) if moment == "sample" else (train.Scorer, "__call__", stopped_in(train.Scorer.__call__))))
+        with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
+            train_in(tmp_path / "stopped", config, shapes_data)
+    assert ended == []
+    record = runs.Run(tmp_path / "stopped").read()
+    assert record["status"] == "interrupted" and record["step"] == 2 and record["scores"] == [] and record["attention"] == []
+    assert steady(train_in(tmp_path / "stopped", config, shapes_data)) == steady(straight)
+    same_weights(tmp_path / "straight", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("end", ["collapsed", "diverged", "complete"])
+def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(make_config, shapes_data, tmp_path, light_scores, monkeypatch, end):
+    if end == "collapsed":
+        monkeypatch.setattr(train, "COLLAPSE_DIVERSITY", 1.5)
+    if end == "diverged":
+        original, calls = losses.hinge_d, []
+        monkeypatch.setattr(losses, "hinge_d", lambda *a: calls.append(1) or original(*a) * (math.nan if len(calls) == 3 else 1))
+    record = train_in(tmp_path, make_config(), shapes_data)
+    assert record["status"] == end and runs.unstable(record) == (end != "complete")
+    (tmp_path / "run.json").write_text(json.dumps(record | {"status": "running", "error": None}))  # as it stood before
+    stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
+    assert steady(train_in(tmp_path, make_config(), shapes_data)) == steady(record)
+    assert steady(runs.Run(tmp_path).read()) == steady(record) and (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
+
+
+def test_every_run_keeps_an_average_beside_its_training(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    seen, original = [], train.update_g
+
+    def watch(config, g, *a):
+        out = original(config, g, *a)
+        seen.append(g.state_dict()["last_conv.bias"].clone())
+        return out
+
+    config = make_config(average_scale=1e-4)  # a decay of 0.37: an average of few steps
+    plain = train_in(tmp_path / "plain", make_config(average_scale=1.0), shapes_data)
+    monkeypatch.setattr(train, "update_g", watch)
+    record = train_in(tmp_path / "short", config, shapes_data)
+    assert record["history"] == plain["history"] and record["scores"] == plain["scores"]  # never in training
+    average = seen[0]
+    for weights in seen[1:]:
+        average = torch.lerp(weights, average, config.shadow_decay)
+    torch.testing.assert_close(checkpoint.read_checkpoint(tmp_path / "short" / "checkpoint.pt")["shadow"]["module.last_conv.bias"], average)
+    assert record["shadow"]["decay"] == config.shadow_decay == pytest.approx(math.exp(-1), rel=1e-3)
+    assert record["shadow"]["fid"] != record["final"]["fid"] and (tmp_path / "short" / "shadow.png").exists()
+
+
+def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_config):
+    config = make_config(batch_size=8)
+    g, _ = models.build(config)
+    with torch.no_grad():
+        for weight in g.parameters():
+            weight.mul_(1.5)  # other weights than its averages belong to
+    own = train.with_own_statistics(g, config, "fp32", "cpu")
+    inputs, hook = [], own.last_norm.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
+    own.eval()
+    train.sample(own, config, 400, "fp32")
+    hook.remove()
+    x = torch.cat(inputs)
+    torch.testing.assert_close(own.last_norm.running_mean, x.mean((0, 2, 3)), atol=0.05, rtol=0.2)
+    torch.testing.assert_close(own.last_norm.running_var, x.var((0, 2, 3)), atol=0.0, rtol=0.3)
+    assert torch.equal(g.last_norm.running_mean, torch.zeros_like(g.last_norm.running_mean))  # a copy
+    assert [m.momentum for m in own.modules() if isinstance(m, train.BatchNorm)] == [m.momentum for m in g.modules() if isinstance(m, train.BatchNorm)]
+
+
+def test_the_last_step_is_scored_with_further_sampling_seeds(make_config, shapes_data, tmp_path, light_scores):
+    record = train_in(tmp_path, make_config(resamples=2), shapes_data)
+    assert [r["sampling_seed"] for r in record["resampled"]] == [2019, 2020]
+    assert len({record["final"]["fid"], *(r["fid"] for r in record["resampled"])}) == 3
+
+
+def test_a_training_seed_is_three_streams_and_each_can_be_pinned(make_config, shapes_data):
+    def parts(seed, *pinned):
+        config = dataclasses.replace(make_config(seed=seed), pinned=pinned)
+        weights = models.build(config)[0].stem.parametrizations.weight.original
+        (real, labels, z, fake_labels), _ = train.draws(config, train.Batches(shapes_data, 8, config.seed_of("order"), False), 0)
+        return {"weights": (weights,), "order": (real, labels), "latents": (z, fake_labels)}
+
+    def equal(a, b):
+        return {name for name in a if all(torch.equal(x, y) for x, y in zip(a[name], b[name], strict=True))}
+
+    zero = parts(0)
+    assert equal(zero, parts(3)) == set()
+    for name in zero:
+        assert equal(zero, parts(3, name)) == {name} and equal(parts(3), parts(3, name)) == set(zero) - {name}
+    assert make_config(seed=3).key != dataclasses.replace(make_config(seed=3), pinned=("order",)).key
+    with pytest.raises(ReproError, match="Unknown stream of the training seed 'data'"):
+        dataclasses.replace(make_config(), pinned=("data",))
+
+
 def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
     seen, original = [], train.update_g
 
@@ -262,14 +368,14 @@ def test_when_a_run_has_collapsed():
 
 
 def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    fids = iter([50, 40, 90, 100, 60])
+    fids = iter([50, 40, 90, 100, 60])  # the last one of the averaged weights
     monkeypatch.setattr(train.Scorer, "__call__", lambda *_: {"fid": next(fids), "is": 1.0, "diversity": 1.0})
     record = train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)
     assert record["status"] == "collapsed" and record["step"] == 4 and "FID past 2 times" in record["error"]
     assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == record["best"]["step"] == 2
     (tmp_path / "run.json").unlink(), (tmp_path / "best.pt").unlink()
-    (tmp_path / "previous.pt").replace(tmp_path / "checkpoint.pt")  # killed after step 3's checkpoint: the best one is not the newest
-    fids = iter([30, 30])
+    (tmp_path / "previous.pt").replace(tmp_path / "checkpoint.pt")  # killed before step 4 was scored: the best one is not the newest
+    fids = iter([30, 30, 30])
     assert train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)["best"]["step"] == 4
     assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4
 
