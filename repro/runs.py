@@ -1,10 +1,10 @@
 """The run folder: what a run was, where it stands and what it recorded. Reading it needs neither torch nor the data.
 
     <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
-                                      samples.png    a sheet of samples, a column a class
-                                      attention.png  what some query points attend to (runs with attention)
-                                      neighbours.png      samples with their nearest training images
-                                      interpolations.png  between latents and between classes
+                                      samples.jpg    a sheet of samples, a column a class
+                                      attention.jpg  what some query points attend to (runs with attention)
+                                      neighbours.jpg      samples with their nearest training images
+                                      interpolations.jpg  between latents and between classes
                                       checkpoint.pt  everything training continues from (stays on this machine),
                                       previous.pt    and the one before it
                                       best.pt        the checkpoint of the best scored step
@@ -30,6 +30,8 @@ SCHEMA = 1
 FINISHED = ("complete", "collapsed", "diverged")  # nothing left to train
 STATUSES = (*FINISHED, "running", "interrupted", "failed")
 SELECTION = "lowest FID among the scored steps"
+PICTURE = ".jpg"  # how a run's pictures and the sheet of real images end; `sheets.picture` encodes them
+PICTURES = ("samples", "attention", "neighbours", "interpolations")
 INTERRUPTED = 75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -127,11 +129,11 @@ class Run:
 
     @property
     def samples_path(self) -> Path:
-        return self.folder / "samples.png"
+        return self.picture("samples")
 
     def picture(self, name: str) -> Path:
-        """Where "attention", "neighbours" or "interpolations" is drawn."""
-        return self.folder / f"{name}.png"
+        """Where one of `PICTURES` is drawn."""
+        return self.folder / f"{name}{PICTURE}"
 
     def read(self) -> dict | None:
         """The record, or None when there is none. Raises ReproError for one that cannot be read or is of a newer schema."""

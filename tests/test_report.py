@@ -180,7 +180,7 @@ def test_the_claim_about_attention_maps(study_of, colour, verdict):
 def test_attention_that_was_not_recorded_is_not_run(study_of):
     study = study_of({"attention_16": [100, 101]})
     assert report.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
-    assert "No attention.png" in plots.picture(study, "sagan", "attention").data
+    assert "No picture of attention" in plots.picture(study, "sagan", "attention").data
     assert verdicts(study_of({"attention_16": [100, 101]}), "C7").iloc[0]["verdict"] == "not run"
 
 
