@@ -45,7 +45,7 @@ def ended(out: Path) -> dict:
             state = read_checkpoint(path)
             left[name] = {k: repr([(n, getattr(t, "tolist", lambda t=t: t)()) for n, t in sorted(state[k].items())]) for k in ("g", "d")}
             left[name] |= {k: repr(state[k]["state"]) for k in ("optimiser_g", "optimiser_d")}
-        elif path.suffix in (".csv", ".md", ".png"):
+        elif path.suffix in (".csv", ".md", ".png", runs.PICTURE):
             left[name] = path.read_bytes()
     return left
 

@@ -185,7 +185,7 @@ def validate(
 
 @app.command()
 def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as outputs/smoke/runs/attention_16/seed0.")]) -> None:
-    """Measure what a trained run's attention maps attend to, and draw them into RUN/attention.png."""
+    """Measure what a trained run's attention maps attend to, and draw them into RUN/attention.jpg."""
     import pandas as pd
 
     from . import attention as maps, checkpoint, models

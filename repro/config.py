@@ -340,12 +340,6 @@ PRESETS = {
             learning_rate_scale=2.0, bn_momentum=0.1, average_scale=0.01, resamples=4,
             tables=("table1",), rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
         ),
-        # the rows at 64 px, where attention at 32 exists, before a GPU trains them: too short to rank anything
-        Preset(
-            name="tiny-imagenet-cpu", dataset="tiny-imagenet", resolution=64, channels=16, batch_size=32, steps=1000, score_every=500,
-            samples=2000, references=5000, extractor="efficientnet_lite0", log_every=50, learning_rate_scale=2.0, bn_momentum=0.1,
-            average_scale=0.01,
-        ),
         # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)
         Preset(
             name="cifar10", dataset="cifar10", resolution=32, channels=64, batch_size=64, steps=100_000, score_every=5_000,

@@ -225,13 +225,13 @@ def picture(study: Study, row: str, name: str, seed: int = 0):
 
     path = study.run(run_name(rows()[row], study.preset), seed).picture(name)
     if not path.exists():
-        return Markdown(f"*No {name}.png: these runs were recorded without it; `repro train {row} --preset {study.preset.name}` makes it.*")
+        return Markdown(f"*No picture of {name}: these runs were recorded without it; `repro train {row} --preset {study.preset.name}` makes it.*")
     return Image(data=path.read_bytes(), alt=f"{name} of {row}, seed {seed}", width=760)
 
 
 def samples(study: Study, table: paper.Table, seed: int = 0) -> Figure:
     """The sample sheet of each row (a column a class), the real images first."""
-    sheets = [("real images", study.folder / "real.png")]
+    sheets = [("real images", study.real_path)]
     for row in table.rows:
         if report.unavailable(row, study.preset) is None:
             sheets.append((row.label, study.run(run_name(row, study.preset), seed).samples_path))

@@ -1,10 +1,10 @@
 """The run folder: what a run was, where it stands and what it recorded. Reading it needs neither torch nor the data.
 
     <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
-                                      samples.png    a sheet of samples, a column a class
-                                      attention.png  what some query points attend to (runs with attention)
-                                      neighbours.png      samples with their nearest training images
-                                      interpolations.png  between latents and between classes
+                                      samples.jpg    a sheet of samples, a column a class
+                                      attention.jpg  what some query points attend to (runs with attention)
+                                      neighbours.jpg      samples with their nearest training images
+                                      interpolations.jpg  between latents and between classes
                                       checkpoint.pt  everything training continues from (stays on this machine),
                                       previous.pt    and the one before it
                                       best.pt        the checkpoint of the best scored step
@@ -30,6 +30,8 @@ SCHEMA = 2
 FINISHED = ("complete", "collapsed", "diverged")  # nothing left to train
 STATUSES = (*FINISHED, "running", "interrupted", "failed")
 SELECTION = "lowest FID among the scored steps"
+PICTURE = ".jpg"  # how a run's pictures and the sheet of real images end; `sheets.picture` encodes them
+PICTURES = ("samples", "attention", "neighbours", "interpolations")
 INTERRUPTED = 75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -129,14 +131,14 @@ class Run:
 
     @property
     def samples_path(self) -> Path:
-        return self.folder / "samples.png"
+        return self.picture("samples")
 
     def picture(self, name: str) -> Path:
-        """Where "attention", "neighbours" or "interpolations" is drawn."""
-        return self.folder / f"{name}.png"
+        """Where one of `PICTURES` is drawn."""
+        return self.folder / f"{name}{PICTURE}"
 
     def read(self) -> dict | None:
-        """The record, or None when there is none. Raises ReproError for one that cannot be read or is of a newer schema."""
+        """The record, or None when there is none. Raises ReproError for one that cannot be read or is of another schema."""
         try:
             record = json.loads(self.json_path.read_text())
             schema = record["schema"]
@@ -145,15 +147,14 @@ class Run:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ReproError(f"{self.json_path} cannot be read ({error}): move it away and the run is trained again.") from error
         if schema != SCHEMA:
-            raise ReproError(f"{self.json_path} has schema {schema}, this version reads {SCHEMA}: update repro or move the file away.")
+            raise ReproError(f"{self.json_path} has schema {schema} and this version reads {SCHEMA}: {_of_another_schema(record)}.")
         try:
             return _validate()(record)
         except ValueError as wrong:  # fastjsonschema's own
             raise ReproError(f"{self.json_path} is not a run record: {str(wrong)[:200]}: move it away.") from wrong
 
     def write(self, record: dict) -> None:
-        text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-        write_atomically(self.json_path, text.encode())
+        write_atomically(self.json_path, as_text(record).encode())
 
     def check_same(self, config: Config) -> dict | None:
         """The stored record when it is of this configuration; None when there is none.
@@ -170,6 +171,36 @@ class Run:
                 " move it away, or choose another folder with --out."
             )
         return record
+
+
+def _of_another_schema(record: dict) -> str:
+    """What to do with a record that this version does not read."""
+    if not (isinstance(record["schema"], int) and record["schema"] < SCHEMA):
+        return "a newer version made the run; update repro"
+    try:
+        made_by = revision(record)
+    except (KeyError, TypeError):
+        made_by = "unknown"
+    with_it = f", or use the version that made it ({made_by})" if made_by != "unknown" else ""
+    return f"an older version made the run; move its folder away and train it again{with_it}"
+
+
+def as_text(record: dict) -> str:
+    """JSON with a line for each logged step and each score: a record is read and compared by lines, and most of it are these."""
+
+    def of(value) -> str:
+        if isinstance(value, list) and value:
+            return "[\n" + ",\n".join(f"  {json.dumps(entry, allow_nan=False)}" for entry in value) + "\n ]"
+        return json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n ")
+
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {of(value)}" for name, value in record.items()) + "\n}\n"
+
+
+def shortened(value):
+    """Numbers of float32 in the nine digits that name them, instead of the seventeen of float64."""
+    if isinstance(value, dict):
+        return {name: shortened(of) for name, of in value.items()}
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def run_folder(out: str | Path, preset: str, row: str, seed: int) -> Path:

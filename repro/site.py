@@ -12,7 +12,7 @@ from . import runs
 from .config import ReproError
 
 SOURCES = ("README.md", "LICENSE", "CITATION.cff", "docs", "results")
-COPIED = {".png", ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
+COPIED = {".png", runs.PICTURE, ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --front: #1b1b1f; --soft: #f3f3f6; --line: #d6d6dc; --link: #0b57d0; }
 @media (prefers-color-scheme: dark) { :root { --back: #16161a; --front: #e4e4e8; --soft: #222228; --line: #3c3c44; --link: #8ab4f8; } }

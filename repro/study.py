@@ -157,6 +157,11 @@ class Study:
     def folder(self) -> Path:
         return self.out / self.preset.name
 
+    @property
+    def real_path(self) -> Path:
+        """The sheet of real images."""
+        return self.folder / f"real{runs.PICTURE}"
+
     def run(self, row: str, seed: int) -> runs.Run:
         return runs.Run(runs.run_folder(self.out, self.preset.name, row, seed))
 
@@ -217,13 +222,12 @@ class Study:
         executors.make(self).train(missing)
 
     def write_real(self, loaded) -> None:
-        """real.png: a sheet of training images like the runs' samples.png. loaded: data.ImageData."""
+        """A sheet of training images like the runs' samples. loaded: data.ImageData."""
         from .sheets import by_class
 
-        path = self.folder / "real.png"
-        if not path.exists():
+        if not self.real_path.exists():
             first = slice(0, 5000)  # enough for some of each class, without reading all of a large memory map
-            runs.write_atomically(path, by_class(loaded.images[first], loaded.labels[first]))
+            runs.write_atomically(self.real_path, by_class(loaded.images[first], loaded.labels[first]))
 
 
 def execute_notebooks(names: list[str], study: Study, folder: Path) -> None:

@@ -405,7 +405,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
                 record["error"] = f"the loss was not finite at step {step}"
                 save("diverged")
                 return record
-            record["history"].append(entry)
+            record["history"].append(runs.shortened(entry))
             log.info("step %d/%d  D %.3f  G %.3f", step, preset.steps, entry["loss_d"], entry["loss_g"])
             parallel.on_first(lambda: run.write(record))
 

@@ -283,7 +283,7 @@ def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, caps
     assert cli.run(words) == 2 and "There are no runs in" in capsys.readouterr().err
     trained = tmp_path / "outputs" / "rehearsal"
     shutil.copytree(NOTEBOOKS.parent / "results" / "rehearsal", trained)
-    (trained / "real.png").write_bytes(b"sheet")
+    (trained / "real.jpg").write_bytes(b"sheet")
     assert cli.run([*words, "--why", "The first."]) == 0
     kept = tmp_path / "results" / "rehearsal" / "runs"
     assert sorted(p.parent.parent.name for p in kept.glob("*/*/run.json")) == sorted(p.name for p in (trained / "runs").iterdir())

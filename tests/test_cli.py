@@ -40,7 +40,7 @@ def test_end_to_end(reproduced):
         outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
         assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
         assert notebook in pages.FIGURES or (folder / f"{notebook}.csv").exists() and (folder / f"{notebook}.md").exists()
-    assert len(list(folder.glob("runs/*/seed0/run.json"))) == len(list(folder.glob("runs/*/seed0/samples.png"))) == 9
+    assert len(list(folder.glob("runs/*/seed0/run.json"))) == len(list(folder.glob("runs/*/seed0/samples.jpg"))) == 9
     assert "attention at 64" in done.stdout and "n/a at 32 px" in done.stdout and "C5" in done.stdout
 
 
@@ -221,7 +221,7 @@ def test_committed_results_are_whole():
     for folder in folders:
         committed = study.Study.in_folder(str(folder))
         names = committed.finished_tables()
-        assert names and (folder / "real.png").exists()
+        assert names and (folder / "real.jpg").exists()
         for path in (*folder.glob("*.ipynb"), *folder.rglob("*.json")):  # no path of the machine that made it
             assert not re.search(r'"[^"]*(?<![\w.:/])/(home|root|tmp|work|Users)/', path.read_text()), path.name
         for path in folder.glob("*.ipynb"):

@@ -127,7 +127,7 @@ def test_nodes_without_the_drivers_disk_deliver_everything(two_nodes, local, tmp
     assert recorded(study, tasks) == local
     for task in tasks:
         there, here = (runs.Run(runs.run_folder(f, "rehearsal", task.row, 0)).folder for f in (tmp_path / "node's own", tmp_path / "out"))
-        assert {p.name for p in here.iterdir()} >= {"run.json", "samples.png", "checkpoint.pt", "train.log", "neighbours.png"}
+        assert {p.name for p in here.iterdir()} >= {"run.json", "samples.jpg", "checkpoint.pt", "train.log", "neighbours.jpg"}
         assert all((there / p.name).read_bytes() == p.read_bytes() for p in here.iterdir())
 
 

@@ -77,7 +77,7 @@ def ended(out):
     state = checkpoint.read_checkpoint(folder / "checkpoint.pt")
     best = checkpoint.read_checkpoint(folder / "best.pt")
     return flat({k: v for k, v in state.items() if k != "record"}), [
-        steady(runs.Run(folder).read()), json.loads(best["record"])["step"], (folder / "samples.png").read_bytes(),
+        steady(runs.Run(folder).read()), json.loads(best["record"])["step"], (folder / "samples.jpg").read_bytes(),
     ]
 
 

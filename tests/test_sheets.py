@@ -69,6 +69,21 @@ def test_each_query_point_shows_its_own_row_of_the_map():
 
 
 def test_a_sheet_has_a_column_a_class():
-    images = np.stack([np.full((4, 4, 3), 10 * i, np.uint8) for i in range(6)])
+    images = np.stack([np.full((8, 8, 3), 10 * i, np.uint8) for i in range(6)])
     sheet = np.asarray(Image.open(io.BytesIO(sheets.by_class(images, np.array([0, 1, 0, 1, 0, 0]), rows=2))))
-    assert sheet.shape == (8, 8, 3) and sheet[::4, ::4, 0].tolist() == [[0, 10], [20, 30]]
+    assert sheet.shape == (16, 16, 3) and np.abs(sheet[::8, ::8, 0] - [[0, 10], [20, 30]]).max() <= 1
+
+
+def test_a_run_s_picture_is_small_sharp_in_colour_and_the_same_each_time(shapes_data):
+    images = shapes_data.images[:80].reshape(8, 10, 32, 32, 3)
+    made = sheets.grid(images)
+    assert made == sheets.grid(images) and len(made) < 40_000 and Image.open(io.BytesIO(made)).format == "JPEG"
+    lines = np.zeros((32, 32, 3), np.uint8)
+    lines[:, ::2, 0] = 255  # red and black in turns: at half the resolution of colour they become one
+    shown = np.asarray(Image.open(io.BytesIO(sheets.picture(lines)))).astype(int)
+    assert np.abs(shown - lines).max() <= 32
+
+
+def test_a_user_s_sheet_keeps_every_pixel(shapes_data):
+    images = shapes_data.images[:4]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sheets.square(images))))[:32, 32:], images[1])

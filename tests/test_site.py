@@ -50,7 +50,7 @@ def test_rows_of_tables_lead_to_their_runs(pages):
     assert cells and all(td.a["href"] == "runs/attention_16/index.html" for td in cells)
     page = next(soup for path, soup in pages.items() if path.match("results/smoke/runs/attention_16/index.html"))
     assert "repro train attention_16 --preset smoke --seed 0" in page.text and "recipe.beta2" in page.text
-    assert page.find("a", href="seed0/run.json") and page.find("img", src="seed0/samples.png")
+    assert page.find("a", href="seed0/run.json") and page.find("img", src="seed0/samples.jpg")
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path, capsys):

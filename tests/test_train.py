@@ -137,7 +137,7 @@ def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
     assert record["history"][-1]["gamma_g"]["16x16"] != 0 and record["history"][-1]["gamma_d"]["16x16"] != 0
     assert record["final"] == record["scores"][-1] and record["best"]["fid"] == min(s["fid"] for s in record["scores"])
     assert record["provenance"]["data_fingerprint"] == shapes_data.fingerprint
-    assert record["provenance"]["images_per_second"] > 0 and (tmp_path / "samples.png").exists()
+    assert record["provenance"]["images_per_second"] > 0 and (tmp_path / "samples.jpg").exists()
     assert str(tmp_path) not in (tmp_path / "run.json").read_text()  # no path of this machine
     stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
     assert train_in(tmp_path, make_config("attention_16"), shapes_data) == record  # finished: nothing is trained again
