@@ -61,7 +61,8 @@ class Recipe:
 
     name: str = "released_code"
     # attention block (paper, section 3; released code: values C/2, keys and values max-pooled 2x2, no biases, no scale)
-    key_divisor: int = 8  # query and key channels are C / key_divisor
+    key_divisor: int = 8  # query and key channels are C / key_divisor,
+    key_channels_min: int = later(1)  # and at least so many
     value_divisor: int = 2  # value channels are C / value_divisor; a 1x1 convolution maps them back to C
     attention_pool: bool = True  # 2x2 max-pooling of keys and values
     attention_bias: bool = False
@@ -73,7 +74,7 @@ class Recipe:
     sn_discriminator: bool = True
     sn_cbn: bool = False  # also on the tables of the conditional batch norms
     sn_eps: float = 1e-12
-    sn_iterations: int = 1  # power iterations an update: G at each training forward, D once per D update
+    sn_iterations: int = 1  # power iterations an update: of G at each training pass, of D at each of d_passes
     sn_through_iteration: bool = True  # sigma's gradient flows through the power iteration; else its vectors are constants
     # batch norm; PyTorch's momentum is 1 - TensorFlow's decay
     bn_momentum: float = 0.001
@@ -81,6 +82,7 @@ class Recipe:
     bn_eps: float = 1e-5
     bn_batch: int | None = later(64)  # images normalised together, on one device or several: 64 on each in the released code; None: all of the batch
     init: str = "xavier_uniform"
+    cbn_init: str = later("constant")  # gains of 1 and biases of 0; or "init": tables start as `init` says, a gain is 1 plus its entry
     # loss and optimisation
     loss: str = "hinge"
     conditioning: str = "projection"
@@ -92,8 +94,10 @@ class Recipe:
     beta2: float = 0.999  # the paper says 0.9; the released code leaves TensorFlow's default
     adam_eps: float = 1e-8
     d_steps: int = 1  # D updates for each G update
+    d_passes: int = later(1)  # passes of D in its update: 1, real and generated images together; 2, real ones and then generated ones
     ema_decay: float | None = None  # of G's parameters, used for sampling; None: no average
     ema_start: int = 0  # G updates before averaging starts
+    ema_buffers: bool = later(False)  # average buffers too: batch norm's averages, and power-iteration vectors, from which evaluation iterates once more
     flip: bool = False  # random horizontal flips of the real images
     network: str = later("resnet")  # or "dcgan": the second codebase's pair, with attention in places of its own (repro/dcgan.py)
     gp_weight: float = later(10.0)  # weight of the gradient penalty, used with loss "wgan_gp" only
@@ -102,7 +106,7 @@ class Recipe:
     sn_d_in_g_step: bool = later(False)  # D's power iteration runs in G's updates too, as PyTorch's spectral norm does
 
     def __post_init__(self):
-        for name in ("key_divisor", "value_divisor", "sn_iterations", "d_steps"):
+        for name in ("key_divisor", "key_channels_min", "value_divisor", "sn_iterations", "d_steps"):
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, f"recipe.{name}", value, "a whole number of at least 1")
         for name in ("sn_eps", "bn_eps", "adam_eps", "lr_g", "lr_d", "gp_weight"):
@@ -113,7 +117,9 @@ class Recipe:
             _require(0 < getattr(self, name) <= 1, f"recipe.{name}", getattr(self, name), "in (0, 1]")
         _require(self.bn_batch is None or (isinstance(self.bn_batch, int) and self.bn_batch >= 2), "recipe.bn_batch", self.bn_batch, "None or a whole number of at least 2")
         _require(self.ema_decay is None or 0 < self.ema_decay < 1, "recipe.ema_decay", self.ema_decay, "None or in (0, 1)")
+        _require(self.d_passes in (1, 2), "recipe.d_passes", self.d_passes, "1 or 2")
         choose("recipe.init", self.init, ("xavier_uniform", "orthogonal", "framework_default"))
+        choose("recipe.cbn_init", self.cbn_init, ("constant", "init"))
         choose("recipe.loss", self.loss, ("hinge", "wgan_gp"))
         choose("recipe.conditioning", self.conditioning, ("projection", "auxiliary_classifier", "unconditional"))
         choose("recipe.network", self.network, ("resnet", "dcgan"))
@@ -122,24 +128,28 @@ class Recipe:
         _require(self.attention_output or self.value_divisor == 1, "recipe.value_divisor", self.value_divisor, "1 without attention_output")
 
 
-# BigGAN-PyTorch's batch norm has PyTorch's own momentum, and its D iterates at every training forward
-_BIGGAN = dict(sn_eps=1e-8, sn_through_iteration=False, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, ema_start=2000)
+# BigGAN-PyTorch's SAGAN script and mmgeneration's after it. Batch norm has PyTorch's own momentum and is not synchronised: 32 images a
+# GPU (128 on four, 256 on eight). D iterates at every training pass.
+_BIGGAN = dict(
+    sn_eps=1e-8, sn_through_iteration=False, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, bn_batch=32, cbn_init="init", ema_start=2000,
+)
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(),
         # where the paper's text says otherwise: values C/8, no pooling, Adam beta2 0.9
         Recipe(name="paper_text", value_divisor=8, attention_pool=False, beta2=0.9),
-        Recipe(name="biggan_pytorch", ema_decay=0.9999, **_BIGGAN),
+        # an update is two accumulated passes with a power iteration each: here one pass with two
+        Recipe(name="biggan_pytorch", ema_decay=0.9999, ema_buffers=True, sn_iterations=2, **_BIGGAN),
         Recipe(
-            name="studiogan", sn_eps=1e-6, sn_through_iteration=False, sn_cbn=True, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, bn_eps=1e-4,
+            name="studiogan", sn_eps=1e-6, sn_through_iteration=False, sn_cbn=True, cbn_init="init", d_passes=2, sn_d_in_g_step=True, bn_momentum=0.1, last_bn_momentum=0.1, bn_eps=1e-4,
             adam_eps=1e-6, init="orthogonal", flip=True,
         ),
         # mmgeneration's "BigGAN schedule", far ahead of the same repository's StudioGAN-style recipe
-        Recipe(name="mmgeneration_biggan", ema_decay=0.999, **_BIGGAN),
+        Recipe(name="mmgeneration_biggan", ema_decay=0.999, d_passes=2, **_BIGGAN),
         # the second codebase (heykeetae/Self-Attention-GAN) as its defaults have it: WGAN-GP, the penalty in a step of its own
         Recipe(
-            name="heykeetae", network="dcgan", conditioning="unconditional", loss="wgan_gp", gp_own_step=True, value_divisor=1,
+            name="heykeetae", network="dcgan", conditioning="unconditional", loss="wgan_gp", gp_own_step=True, d_passes=2, value_divisor=1,
             attention_pool=False, attention_bias=True, attention_output=False, attention_sn=False, sn_through_iteration=False, sn_d_in_g_step=True,
             bn_momentum=0.1, last_bn_momentum=0.1, beta2=0.9, init="framework_default",
         ),

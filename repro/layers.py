@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,13 @@ class SpectralNorm(nn.Module):
 
     through: whether sigma's gradient flows through the iterations (the released code, which has no stop-gradient in
     `spectral_normed_weight`), or takes u and v as constants (Miyato et al., and PyTorch's own).
+    in_evaluation: iterate from u in evaluation too, without keeping the result (BigGAN-PyTorch's `power_iteration`): u may then be
+    of any length, as an average of unit vectors is.
     """
 
-    def __init__(self, weight: Tensor, eps: float, iterations: int, through: bool):
+    def __init__(self, weight: Tensor, eps: float, iterations: int, through: bool, in_evaluation: bool = False):
         super().__init__()
-        self.eps, self.iterations, self.through = eps, iterations, through
+        self.eps, self.iterations, self.through, self.in_evaluation = eps, iterations, through, in_evaluation
         matrix = weight.detach().flatten(1)
         self.register_buffer("u", F.normalize(matrix.new_ones(matrix.shape[0]), dim=0, eps=eps))
         self.register_buffer("v", F.normalize(matrix.T @ self.u, dim=0, eps=eps))
@@ -34,12 +37,13 @@ class SpectralNorm(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.flatten(1)  # (out, in * k * k)
             u, v = self.u, self.v
-            if self.training:
-                with torch.set_grad_enabled(self.through and torch.is_grad_enabled()):
+            if self.training or self.in_evaluation:
+                with nullcontext() if self.through else torch.no_grad():
                     for _ in range(self.iterations):
                         v = F.normalize(matrix.T @ u, dim=0, eps=self.eps)
                         u = F.normalize(matrix @ v, dim=0, eps=self.eps)
-                # new tensors: this graph's backward needs the old ones (and torch.compile's would read a changed buffer)
+            if self.training:
+                # new tensors, not new values: backward needs the old ones, and a compiled graph would find them overwritten
                 self.u, self.v = u.detach(), v.detach()
             return weight / (u @ (matrix @ v))
 
@@ -47,9 +51,8 @@ class SpectralNorm(nn.Module):
 def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module:
     """Register `SpectralNorm` on `module.weight` when `enabled`."""
     if enabled:
-        parametrize.register_parametrization(
-            module, "weight", SpectralNorm(module.weight, recipe.sn_eps, recipe.sn_iterations, recipe.sn_through_iteration), unsafe=True
-        )
+        norm = SpectralNorm(module.weight, recipe.sn_eps, recipe.sn_iterations, recipe.sn_through_iteration, recipe.ema_buffers)
+        parametrize.register_parametrization(module, "weight", norm, unsafe=True)
     return module
 
 
@@ -107,14 +110,16 @@ class BatchNorm(nn.BatchNorm2d):
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and bias are looked up by class (de Vries et al. 2017); they start at 1 and 0.
 
-    With spectral norm on the tables (`recipe.sn_cbn`, StudioGAN's way) a gain is 1 plus its table's entry and both tables
-    start at random: a table of zeros has no direction to normalise.
+    With `recipe.cbn_init` "init" a gain is 1 plus its table's entry and both tables start at random, as the other weights do
+    (BigGAN-PyTorch's `ccbn`); so it is under spectral norm on the tables (`recipe.sn_cbn`, StudioGAN's way): a table of zeros has no
+    direction to normalise.
     """
 
     def __init__(self, channels: int, num_classes: int, recipe: Recipe, sn: bool):
         super().__init__()
         self.norm = BatchNorm(channels, recipe, recipe.bn_momentum, affine=False)
-        self.normalised = sn = sn and recipe.sn_cbn
+        sn = sn and recipe.sn_cbn
+        self.around_one = sn or recipe.cbn_init == "init"  # gains are 1 plus the table's entries
         self.gain = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
         self.bias = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
 
@@ -122,7 +127,12 @@ class ConditionalBatchNorm(nn.Module):
         """x: (B, C, H, W); labels: (B,) int64, or shares (B, classes) of a mixture of classes. Returns (B, C, H, W)."""
         gain, bias = ((table(labels) if labels.dim() == 1 else labels @ table.weight) for table in (self.gain, self.bias))
         gain, bias = gain[:, :, None, None].to(x.dtype), bias[:, :, None, None].to(x.dtype)  # (B, C, 1, 1)
-        return torch.addcmul(bias, self.norm(x), 1 + gain if self.normalised else gain)
+        return torch.addcmul(bias, self.norm(x), 1 + gain if self.around_one else gain)
+
+
+def attention_channels(channels: int, recipe: Recipe) -> tuple[int, int]:
+    """Channels of the queries and keys, and of the values, of attention at a feature map with `channels`."""
+    return max(channels // recipe.key_divisor, recipe.key_channels_min), channels // recipe.value_divisor
 
 
 class SelfAttention(nn.Module):
@@ -139,7 +149,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.pool = recipe.attention_pool
         sn = sn and recipe.attention_sn
-        keys, values = channels // recipe.key_divisor, channels // recipe.value_divisor
+        keys, values = attention_channels(channels, recipe)
         self.scale = keys**-0.5 if recipe.attention_scale else 1.0
 
         def conv1x1(c_in: int, c_out: int) -> nn.Module:
@@ -220,8 +230,7 @@ class ResidualControl(nn.Module):
 
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
         super().__init__()
-        target = 2 * channels * (channels // recipe.key_divisor) + 2 * channels * (channels // recipe.value_divisor)
-        a, b = residual_widths(channels, target)
+        a, b = residual_widths(channels, 2 * channels * sum(attention_channels(channels, recipe)))
 
         def conv(c_in: int, c_out: int, kernel: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), recipe, sn)

@@ -174,15 +174,16 @@ def initialise(network: nn.Module, init: str, *seed) -> nn.Module:
     Biases are 0 ("framework_default": as small as the weights, PyTorch's way), batch-norm gains 1, gamma 0.
     """
     default = functools.partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
+    cbns = [module for module in network.modules() if isinstance(module, ConditionalBatchNorm) and not module.around_one]
+    constant = {table for cbn in cbns for table in (cbn.gain, cbn.bias)}
     fill = {"xavier_uniform": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_, "framework_default": default}[init]
     with torch.no_grad():
         for name, module in network.named_modules():
             generator = torch_generator(*seed, name)
             normalised = hasattr(module, "parametrizations")
-            if isinstance(module, ConditionalBatchNorm) and not module.normalised:
-                module.gain.weight.fill_(1.0)
-                module.bias.weight.fill_(0.0)
-            elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) or (isinstance(module, nn.Embedding) and (normalised or name == "embedding")):
+            if module in constant:
+                module.weight.fill_(1.0 if name.endswith("gain") else 0.0)
+            elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.Embedding)):
                 fill(_raw(module), generator=generator)
                 if getattr(module, "bias", None) is not None:
                     module.bias.zero_()

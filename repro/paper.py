@@ -224,6 +224,8 @@ _KNOBS = (
     ("narrow_values", "values of C/8 channels", dict(value_divisor=8), "as the paper's text"),
     ("slow_bn", "BN momentum 0.01", dict(bn_momentum=0.01, last_bn_momentum=0.01, bn_momentum_fixed=True),
      "towards the released code's 0.001, which a short run never settles with"),
+    ("sn_constant", "power-iteration vectors as constants", dict(sn_through_iteration=False), "as the PyTorch codebases"),
+    ("wide_keys", "at least 16 key channels", dict(key_channels_min=16), "the paper's networks have 8 to 128 (C/8); at width 16 and 32 px, C/8 is 2 or 4 in D and 4 or 8 in G"),
 )
 RECIPE_TABLE = Table(
     "recipes",
@@ -322,4 +324,4 @@ def differences():
     """Where the paper's text, the released code and this study differ outside the recipes: a frame of text."""
     import pandas as pd
 
-    return pd.read_csv(Path(__file__).with_name("differences.csv"), dtype=str)
+    return pd.read_csv(Path(__file__).with_name("differences.csv"), dtype=str, keep_default_na=False)

@@ -114,18 +114,22 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
              z: Tensor, fake_labels: Tensor, precision: str, mix: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """An update of D on real images (B, 3, R, R) uint8 with labels (B,), and as many generated from z (B, z_dim) and fake_labels.
 
-    Real and generated images pass through D together: one power iteration an update, as the released code, which runs it on
-    the real pass only. G is in training mode, as there. With loss "wgan_gp" the gradient penalty, at images mixed in the
+    Real and generated images pass through D together: one power iteration an update, as the released code, which keeps that of
+    the real pass only. With `recipe.d_passes` 2 they pass one after the other, with an iteration each (StudioGAN, mmgeneration,
+    heykeetae). G is in training mode, as there. With loss "wgan_gp" the gradient penalty, at images mixed in the
     shares `mix` (B,), is part of the loss, or follows in an optimiser step of its own as in the second codebase.
     Returns the loss and the logits (B,) of real and of generated images.
     """
     recipe, device = config.recipe, z.device.type
     real = images.float().div_(127.5).sub_(1.0)  # -1 .. 1
-    with arithmetic(device, precision, g, d):
-        with torch.no_grad():
-            fake = g(z, fake_labels).float()
-        logits, class_logits = d(torch.cat([real, fake]), torch.cat([labels, fake_labels]))
-    logits_real, logits_fake = logits.float().chunk(2)
+    with torch.no_grad(), arithmetic(device, precision, g):
+        fake = g(z, fake_labels).float()
+    passes = []
+    for x, y in zip(torch.cat([real, fake]).chunk(recipe.d_passes), torch.cat([labels, fake_labels]).chunk(recipe.d_passes), strict=True):
+        with arithmetic(device, precision, d):
+            passes.append(d(x, y))
+    logits, (class_logits, *_) = zip(*passes)
+    logits_real, logits_fake = torch.cat(logits).float().chunk(2)
     loss = {"hinge": losses.hinge_d, "wgan_gp": losses.wasserstein_d}[recipe.loss](logits_real, logits_fake)
     if class_logits is not None:  # D learns the classes of the real images
         on_real = class_logits.float()[: len(labels)]
@@ -246,8 +250,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
     g, d = (network.to(device) for network in build(config))
     g.train(), d.train()
     optimiser_g, optimiser_d = make_optimisers(config, g, d)
-    # averages parameters only; spectral-norm vectors and batch-norm averages are copied
-    ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay)) if recipe.ema_decay else None
+    # spectral-norm vectors and batch-norm averages are copied, not averaged, unless the recipe says otherwise
+    ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=recipe.ema_buffers) if recipe.ema_decay else None
     shadow = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.shadow_decay))  # never in training
     modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d, "shadow": shadow} | ({"ema": ema} if ema else {})
 

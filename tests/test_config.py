@@ -18,6 +18,7 @@ recipes = st.builds(
     sn_cbn=st.booleans(), sn_iterations=st.integers(1, 3), bn_momentum=st.floats(0.001, 1), d_steps=st.integers(1, 5),
     init=st.sampled_from(["xavier_uniform", "orthogonal", "framework_default"]), attention_sn=st.booleans(), conditioning=st.sampled_from(["projection", "auxiliary_classifier"]),
     ema_decay=st.none() | st.floats(0.1, 0.999), flip=st.booleans(), sn_d_in_g_step=st.booleans(),
+    key_channels_min=st.sampled_from([1, 16]), cbn_init=st.sampled_from(["constant", "init"]), ema_buffers=st.booleans(),
 )
 
 
@@ -50,6 +51,7 @@ def test_every_valid_configuration_builds_and_runs(config):
     "key_divisor": (0, -1, 1.5), "sn_iterations": (0,), "d_steps": (0,), "lr_g": (0, -1e-4), "lr_d": (0,), "beta1": (1.0, -0.1),
     "beta2": (1.0,), "bn_momentum": (0, 1.5), "sn_eps": (0,), "ema_decay": (0, 1.0), "init": ("he",), "loss": ("hing",),
     "conditioning": ("none", "unconditional"), "network": ("gan",), "gp_weight": (0,),
+    "d_passes": (0, 3), "cbn_init": ("zeros",), "key_channels_min": (0,),
 }.items())
 def test_every_invalid_recipe_is_refused_by_name(field, values):
     for value in values:

@@ -102,13 +102,53 @@ def test_released_attention_has_its_parameters():
 
 def test_spectral_norm_finds_the_largest_singular_value():
     weight = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(0))
-    norm = SpectralNorm(weight, eps=1e-12, iterations=1).train()
+    norm = SpectralNorm(weight, eps=1e-12, iterations=1, through=True).train()
     for _ in range(200):
         out = norm(weight)
     assert torch.linalg.svdvals(out.flatten(1))[0] == pytest.approx(1, abs=1e-4)
     kept = norm.u.clone()
     norm.eval()(weight)
     assert torch.equal(norm.u, kept)  # no power iteration outside training
+
+
+def test_spectral_norms_gradient_is_that_of_the_written_out_formula():
+    """One iteration from u0 gives sigma = |W W' u0| / |W' u0|. Through the iteration its gradient is this formula's; with vectors
+    held constant it is u v'."""
+    made = torch.Generator().manual_seed(0)
+    weight, u0, probe = (torch.randn(*shape, generator=made, dtype=torch.float64) for shape in ((6, 4), (6,), (6, 4)))
+    found = {}
+    for through in (True, False):
+        norm = SpectralNorm(weight, eps=1e-12, iterations=1, through=through).train()
+        norm.u.copy_(u0 / u0.norm())
+        w = weight.clone().requires_grad_()
+        (norm(w) * probe).sum().backward()
+        found[through] = w.grad
+    w = weight.clone().requires_grad_()
+    sigma = (w @ (w.T @ u0)).norm() / (w.T @ u0).norm()
+    (w / sigma * probe).sum().backward()
+    torch.testing.assert_close(found[True], w.grad, rtol=1e-10, atol=1e-12)
+    sigma, slope = sigma.detach(), (weight * probe).sum() / sigma.detach() ** 2
+    torch.testing.assert_close(found[False], probe / sigma - slope * torch.outer(norm.u, norm.v), rtol=1e-10, atol=1e-12)
+    assert (found[True] - found[False]).norm() > 0.05 * found[False].norm()
+
+
+def test_an_average_of_unit_vectors_serves_where_evaluation_iterates():
+    """As with BigGAN-PyTorch's averaged buffers: the length of u does not matter, and nothing is kept."""
+    weight = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    norm = SpectralNorm(weight, eps=1e-12, iterations=50, through=False, in_evaluation=True).eval()
+    norm.u.mul_(0.3), norm.v.mul_(0.3)
+    kept = norm.u.clone()
+    assert torch.linalg.svdvals(norm(weight))[0] == pytest.approx(1, abs=1e-4) and torch.equal(norm.u, kept)
+
+
+@pytest.mark.parametrize("channels, keys", [(16, 16), (32, 16), (512, 64)])
+def test_a_least_number_of_key_channels(channels, keys):
+    """C/8 or 16, whichever is more; the residual control has the parameters of the wider block."""
+    recipe = Recipe(key_channels_min=16)
+    block = SelfAttention(channels, recipe, sn=False)
+    assert block.query.out_channels == block.key.out_channels == keys
+    count = lambda block: sum(p.numel() for p in block.parameters())
+    assert count(ResidualControl(channels, recipe, sn=False)) == pytest.approx(count(block), rel=0.02 if channels > 16 else 0.05)
 
 
 def test_conditional_batch_norm_scales_by_class_and_uses_running_statistics_when_evaluated():
@@ -122,3 +162,11 @@ def test_conditional_batch_norm_scales_by_class_and_uses_running_statistics_when
         torch.testing.assert_close(norm(x, torch.full((64,), label)), plain * gain + bias, rtol=1e-4, atol=1e-4)
     shifted = norm.eval()(x + 100, torch.zeros(64, dtype=torch.long))
     assert shifted.mean() > 20  # evaluated with the averages of x, not with its own
+
+
+def test_tables_that_start_at_random_hold_gains_around_one():
+    norm = ConditionalBatchNorm(4, 3, Recipe(cbn_init="init"), sn=False)
+    x, labels = torch.randn(8, 4, 5, 5), torch.arange(8) % 3
+    gain, bias = (table.weight[labels][:, :, None, None] for table in (norm.gain, norm.bias))
+    plain = (x - x.mean((0, 2, 3), keepdim=True)) / torch.sqrt(x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5)
+    torch.testing.assert_close(norm(x, labels), plain * (1 + gain) + bias, rtol=1e-4, atol=1e-4)

@@ -76,6 +76,17 @@ def test_spectral_norm_covers_what_the_released_code_covers():
     assert any("gain" in name for name in sn_weights(Generator(32, 8, 5, Recipe(sn_cbn=True))))
 
 
+def test_the_cbn_tables_start_as_the_recipe_says(make_config):
+    """BigGAN-PyTorch's within Xavier's bound of a (classes, C) table, from the run's seed alone; the released code's at 1 and 0."""
+    first, second = (models.build(make_config("none", cbn_init="init"))[0].stages["8x8"].norm1 for _ in range(2))
+    for table, again in ((first.gain.weight, second.gain.weight), (first.bias.weight, second.bias.weight)):
+        bound = (6 / sum(table.shape)) ** 0.5
+        assert 0.95 * bound < table.abs().max() <= bound and torch.equal(table, again)
+    assert not torch.equal(first.gain.weight, first.bias.weight)
+    constant = models.build(make_config("none"))[0].stages["8x8"].norm1
+    assert (constant.gain.weight == 1).all() and (constant.bias.weight == 0).all()
+
+
 def test_every_normalised_weight_of_g_approaches_norm_one(make_config):
     g, _ = models.build(make_config("none"))
     for _ in range(60):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro import checkpoint, losses, models, runs, train
+from repro import checkpoint, layers, losses, models, runs, train
 from repro.config import ReproError
 
 
@@ -94,6 +94,35 @@ def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
     train.update_d(config, g, d, optimiser_d, *train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)[0], "fp32")
     torch.testing.assert_close(norm.u, expected)
     torch.testing.assert_close(norm.v, v)
+
+
+@pytest.mark.parametrize("row, changes, passes", [
+    ("none", {}, 1), ("none", {"d_passes": 2}, 2), ("acgan", {"d_passes": 2}, 2), ("recipe_heykeetae", {}, 3), ("recipe_biggan_pytorch", {}, 1),
+])
+def test_passes_of_d_in_its_update(row, changes, passes, make_config, shapes_data):
+    """Each evaluates every weight once, with the recipe's power iterations. The third of heykeetae is the penalty's."""
+    config = make_config(row, **changes)
+    g, d = models.build(config)
+    seen = []
+    norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
+    norm.register_forward_hook(lambda module, *_: seen.append(module.training))
+    of_d, _ = train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)[-2:]
+    train.update_d(config, g, d, train.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
+    assert seen == [True] * passes
+    assert norm.iterations == (2 if row == "recipe_biggan_pytorch" else 1)
+
+
+def test_the_second_pass_of_d_sees_the_generated_images_one_iteration_later(make_config, shapes_data):
+    config = make_config("sngan_projection", d_passes=2)
+    (images, labels, z, fake_labels), *_ = train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)
+    g, d = models.build(config)
+    with torch.no_grad():
+        fake = g(z, fake_labels)
+        real_by_hand, fake_by_hand = d(images.float() / 127.5 - 1, labels)[0], d(fake, fake_labels)[0]
+    g, d = models.build(config)
+    _, real, fake = train.update_d(config, g, d, train.make_optimisers(config, g, d)[1], images, labels, z, fake_labels, "fp32")
+    torch.testing.assert_close(real, real_by_hand, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(fake, fake_by_hand, rtol=1e-4, atol=1e-4)
 
 
 def test_learning_rates_are_those_of_the_recipe_times_the_presets_scale(make_config):
@@ -326,6 +355,25 @@ def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, t
     torch.testing.assert_close(state["ema"]["module.last_conv.bias"], average)
     for name in ("last_norm.running_mean", "stem.parametrizations.weight.0.u"):
         assert torch.equal(state["ema"][f"module.{name}"], state["g"][name])
+
+
+def test_buffers_are_averaged_where_the_recipe_says_so(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+    seen, original = [], train.update_g
+
+    def watch(config, g, *a):
+        out = original(config, g, *a)
+        seen.append(g.state_dict() | {name: b.clone() for name, b in g.named_buffers()})
+        return out
+
+    monkeypatch.setattr(train, "update_g", watch)
+    train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, ema_buffers=True, steps=4), shapes_data)
+    state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
+    for name in ("last_norm.running_mean", "stem.parametrizations.weight.0.u"):
+        average = seen[1][name]
+        for buffers in seen[2:]:
+            average = 0.9 * average + 0.1 * buffers[name]
+        torch.testing.assert_close(state["ema"][f"module.{name}"], average)
+        assert not torch.equal(average, state["g"][name])
 
 
 def test_samples_come_from_the_average_only_once_it_has_begun(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
