@@ -283,10 +283,10 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: Calla
         """Score and picture the present generator. Returns why the run has collapsed, if it has."""
         sampled = ema.module if averaged else g
         images, labels = sample(sampled, config, preset.samples, precision, device)
-        scores = {"step": step} | scorer(images, labels)
+        scores = {"step": step} | scorer(images, labels, last)
         record["scores"].append(scores)
         record["final"], record["best"] = scores, runs.best(record["scores"])
-        log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k != "step"))
+        log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k not in ("step", "kid_by_class")))
         reason = collapse(record["scores"])
         runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
         if attention.blocks(g):

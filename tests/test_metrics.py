@@ -6,7 +6,7 @@ import torch
 
 from repro import cli, data, evaluate, metrics, validation
 from repro.config import ReproError
-from repro.features import EfficientNetLite0, load_extractor
+from repro.features import EfficientNetLite, load_extractor
 from repro.metrics import Statistics, frechet_distance, inception_score
 from repro.study import Study
 
@@ -128,7 +128,7 @@ def test_diversity_sees_a_collapse_within_classes():
 
 @pytest.fixture(scope="module")
 def extractor():
-    return EfficientNetLite0()
+    return EfficientNetLite("efficientnet_lite0")
 
 
 def test_the_extractor_knows_imagenet_classes_and_does_not_mix_images(extractor, shapes_data):
