@@ -46,6 +46,14 @@ def positions(count: int) -> Tensor:
     return torch.cartesian_prod(centres, centres)
 
 
+def nearest_3x3(queries: int, keys: int) -> Tensor:
+    """The map (queries, keys) with equal weights on the key nearest to each query and the keys beside it, up to 3x3: fewer at the edges."""
+    centres = positions(keys)
+    nearest = centres[torch.cdist(positions(queries), centres).argmin(-1)]
+    beside = (nearest[:, None] - centres).abs().amax(-1) < 1.5 / math.isqrt(keys)
+    return beside / beside.sum(-1, keepdim=True)
+
+
 def colours(images: Tensor, count: int) -> Tensor:
     """Mean colours (B, count, 3) of images (B, 3, R, R) in the cells of such a grid."""
     return F.adaptive_avg_pool2d(images, math.isqrt(count)).flatten(2).transpose(1, 2)
@@ -56,16 +64,18 @@ def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
 
     attention: (B, H*W, K), each row summing to 1; pooled keys stand for the 2x2 positions under them. images: uint8 (B, R, R, 3).
 
-    distance, from the query to what is attended, in sides of the image; distance_uniform and distance_nearest, for equal
-    weights and for the nearest key alone; entropy, as a share of that of equal weights; colour, the difference between the
-    query's colour and the attended ones', in grey levels (root mean square of the three); colour_other, with the map of another
-    image, which attends as far; colour_uniform, with equal weights.
+    distance, from the query to what is attended, in sides of the image; distance_uniform, distance_3x3 and distance_nearest, for
+    equal weights on all keys, on the 3x3 around the nearest one (as many of them as there are) and for that alone; entropy, as a
+    share of that of equal weights; colour, the difference between the query's colour and the attended ones', in grey levels (root
+    mean square of the three); colour_other, with the map of another image, which attends as far; colour_uniform and colour_3x3,
+    with equal weights as above.
     """
     attention = attention.cpu()
     queries, keys = attention.shape[1:]
     distances = torch.cdist(positions(queries), positions(keys))
+    near = nearest_3x3(queries, keys)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    sums = dict.fromkeys(("distance", "entropy", "colour", "colour_other", "colour_uniform"), 0.0)
+    sums = dict.fromkeys(("distance", "entropy", "colour", "colour_other", "colour_uniform", "colour_3x3"), 0.0)
     for i, (of_queries, of_keys) in enumerate(zip(colours(x, queries), colours(x, keys), strict=True)):  # one by one: 64x64 maps are large
         differences = torch.cdist(of_queries, of_keys) / math.sqrt(3)
         sums["distance"] += (attention[i] * distances).sum(-1).mean().item()
@@ -73,7 +83,9 @@ def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
         sums["colour"] += (attention[i] * differences).sum(-1).mean().item()
         sums["colour_other"] += (attention[i - 1] * differences).sum(-1).mean().item()
         sums["colour_uniform"] += differences.mean().item()
+        sums["colour_3x3"] += (near * differences).sum(-1).mean().item()
     bounds = {"distance_uniform": distances.mean().item(), "distance_nearest": distances.min(-1).values.mean().item()}
+    bounds["distance_3x3"] = (near * distances).sum(-1).mean().item()
     return {name: value / len(images) for name, value in sums.items()} | bounds
 
 

@@ -134,7 +134,7 @@ def report(
 def score(
     images: Annotated[str, typer.Option(help="What to score: a folder of images, an .npz of uint8 images (N, R, R, 3), or Parquet files.")],
     reference: Annotated[str, typer.Option(help="Real images, in any of these forms, or a hub name.")],
-    extractor: Annotated[str, typer.Option(help="inception, or efficientnet_lite0, which needs no download.")] = "inception",
+    extractor: Annotated[str, typer.Option(help="inception, or efficientnet_lite0 or efficientnet_lite2, which need no download.")] = "inception",
     resolution: Annotated[Optional[int], typer.Option(min=8, help="Resize both sides to this size first.")] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Also the FID of each class and their mean.")] = False,
     json_to: Annotated[Optional[Path], typer.Option("--json", help="Write the scores to this file too.")] = None,
@@ -167,7 +167,7 @@ def score(
 @app.command()
 def validate(
     preset: PresetOption = "smoke",
-    extractor: Annotated[str, typer.Option(help="inception or efficientnet_lite0.")] = "efficientnet_lite0",
+    extractor: Annotated[str, typer.Option(help="inception, efficientnet_lite0 or efficientnet_lite2.")] = "efficientnet_lite0",
     data: DataOption = None,
     out: OutOption = "outputs",
 ) -> None:

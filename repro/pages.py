@@ -172,7 +172,7 @@ def _row_page(study: Study, name: str, places: list[tuple[paper.Row, paper.Table
     fields = [(f"{part}.{k}", v) for part in ("recipe", "preset") for k, v in config[part].items()]
     fields += [(k, v) for k, v in config.items() if k not in ("recipe", "preset", "seed")]
     scores = pd.DataFrame(
-        {"seed": seed, "status": r["status"]} | {report.heading(k, study.preset) if k in report.METRICS else k: v for k, v in s.items()}
+        {"seed": seed, "status": r["status"]} | {report.heading(k, study.preset) if k in report.METRICS else k: v for k, v in s.items() if k != "kid_by_class"}
         for seed, r in found.items() for s in r["scores"]
     )
     shown = [(row, table) for row, table in places if (study.folder / f"{table.notebook}.ipynb").exists()]

@@ -59,6 +59,7 @@ class Comparison:
     worse: tuple[str, ...]
     metric: str = "fid"
     measure: str = "final"
+    instead: str = ""  # the metric that stands in, by name, where no run has this one
 
 
 @dataclass(frozen=True)
@@ -282,8 +283,10 @@ CLAIMS = (
     Claim(
         "C6",
         "SAGAN beats SNGAN-projection and AC-GAN on IS, FID and intra FID.",
+        # intra FID takes 500 images a class on both sides, which tiny-imagenet and imagenet never have; intra KID is unbiased with few
         tuple(
-            Comparison(("sagan",), (other,), metric) for other in ("sngan_projection", "acgan") for metric in ("fid", "is", "intra_fid")
+            Comparison(("sagan",), (other,), metric, instead=instead)
+            for other in ("sngan_projection", "acgan") for metric, instead in (("fid", ""), ("is", ""), ("intra_fid", "intra_kid"))
         ),
     ),
     Claim(

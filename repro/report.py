@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
 from . import paper, runs
@@ -26,20 +28,25 @@ METRICS = {
     "is_10": ("IS in ten splits", True, 2),
     "precision": ("precision", True, 3),
     "recall": ("recall", True, 3),
+    "intra_kid": ("intra KID", False, 4),
+    **{f"{metric}_lite2": of for metric, of in {"fid": ("FID", False, 1), "kid": ("KID", False, 4), "is": ("IS", True, 2)}.items()},
 }
 ATTENTION = {  # quantity of attention.statistics -> what it is
     "distance": "mean attended distance (sides of the image)",
     "distance_uniform": "distance under uniform attention (sides of the image)",
     "distance_nearest": "distance of the nearest key (sides of the image)",
+    "distance_3x3": "distance under equal attention to the nearest 3x3 keys (sides of the image)",
     "entropy": "entropy (share of uniform attention's)",
     "colour": "colour difference to what is attended (grey levels)",
     "colour_other": "colour difference under another image's map (grey levels)",
     "colour_uniform": "colour difference under uniform attention (grey levels)",
+    "colour_3x3": "colour difference under equal attention to the nearest 3x3 keys (grey levels)",
 }
+TEST_SPLITS = ("validation", "valid", "val", "test")  # as data.TEST_SPLITS, which would load torch
 SHOWN = ("fid", "is", "intra_fid", "consistency", "consistency_mirrored", "consistency_turned")  # in the tables; `all_scores` has the rest
 PIXELS = ("consistency", "consistency_mirrored", "consistency_turned", "diversity")  # no extractor in them
-EXTRACTOR_LABELS = {"efficientnet_lite0": "EfficientNet-Lite0", "inception": "Inception"}
-SHORT_LABELS = {"efficientnet_lite0": "Lite0", "inception": "Inception"}
+EXTRACTOR_LABELS = {"efficientnet_lite0": "EfficientNet-Lite0", "efficientnet_lite2": "EfficientNet-Lite2", "inception": "Inception"}
+SHORT_LABELS = {"efficientnet_lite0": "Lite0", "efficientnet_lite2": "Lite2", "inception": "Inception"}
 
 
 def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
@@ -66,7 +73,8 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
 def heading(metric: str, preset: Preset) -> str:
     """The metric's name with the extractor it rests on, as shown over every column and axis."""
     name = METRICS[metric][0]
-    return name if metric in PIXELS else f"{name} ({SHORT_LABELS[preset.extractor]})"
+    extractor = "efficientnet_lite2" if metric.endswith("_lite2") else preset.extractor
+    return name if metric in PIXELS else f"{name} ({SHORT_LABELS[extractor]})"
 
 
 def paper_heading(study: Study) -> str:
@@ -96,12 +104,12 @@ def definition(study: Study) -> str:
 
 
 def scale(study: Study) -> str:
-    """What other training images and uniform noise score by the same definition, as a perfect and a useless generator would; or ""."""
+    """What other real images and uniform noise score by the same definition, as a perfect and a useless generator would; or ""."""
     for table in paper.WITH_NOTEBOOK.values():
         for record in records(study, table).values():
             if record.get("real"):
                 real, noise = record["real"], record["noise"]
-                others = "other training images" if real["held_out"] else "training images"
+                others = "test images" if record["definition"].get("real_split") in TEST_SPLITS else "other training images"
                 return (
                     f"{heading('fid', study.preset)} of {real['images']:,} {others} {real['fid']:.1f}, of as much noise {noise['fid']:.1f};"
                     f" {heading('is', study.preset)} {real['is']:.2f} and {noise['is']:.2f}"
@@ -153,7 +161,7 @@ def attention(study: Study, table: paper.Table) -> pd.DataFrame:
                 network, stage = block.split()
                 at_step = gamma.get(entry["step"], {}).get(f"gamma_{network.lower()}", {})
                 of = {"row": row, "seed": seed, "step": entry["step"], "block": block}
-                lines.append(of | {quantity: entry[quantity][block] for quantity in ATTENTION} | {"gamma": at_step.get(stage, math.nan)})
+                lines.append(of | {quantity: entry[quantity][block] for quantity in ATTENTION if quantity in entry} | {"gamma": at_step.get(stage, math.nan)})
     return pd.DataFrame(lines, columns=["row", "seed", "step", "block", *ATTENTION, "gamma"])
 
 
@@ -167,7 +175,7 @@ def present_attention(study: Study, table: paper.Table) -> pd.DataFrame:
     means = last.groupby(["row", "block"], sort=False).mean(numeric_only=True).reset_index()
     labels = {row.name: row.label for row in table.rows}
     shown = {"": means["row"].map(labels), "block": means["block"], "size of gamma": means["gamma"].map("{:.3f}".format)}
-    shown |= {text: means[quantity].map(("{:.1f}" if "colour" in quantity else "{:.3f}").format) for quantity, text in ATTENTION.items()}
+    shown |= {text: means[quantity].map(("{:.1f}" if "colour" in quantity else "{:.3f}").format) for quantity, text in ATTENTION.items() if means[quantity].notna().any()}
     return pd.DataFrame(shown)
 
 
@@ -279,6 +287,31 @@ def all_scores(study: Study, table: paper.Table) -> pd.DataFrame:
         if f"{metric}_mean" in numbers:
             shown[heading(metric, study.preset)] = _cells(numbers, metric, digits)
     return shown
+
+
+def extractors_agree(study: Study, table: paper.Table) -> pd.DataFrame:
+    """Whether the order of rows depends on the extractor: final scores by the preset's extractor beside the second one's, means over
+    the seeds that have both. A line a score; strings: rank correlations over rows, how many pairs of rows have the same order, and
+    the pairs that change it. No line where no run was scored by both.
+    """
+    tidy = scores(study, table)
+    labels = {row.name: row.label for row in table.rows}
+    lines = []
+    for metric in ("fid", "kid", "is"):
+        both = [metric, f"{metric}_lite2"]
+        final = tidy[tidy["final"] & tidy["metric"].isin(both)].pivot(index=["row", "seed"], columns="metric", values="value")
+        if set(both) - set(final):
+            continue
+        means = final.dropna().groupby("row").mean()
+        pairs = list(itertools.combinations([name for name in labels if name in means.index], 2))
+        changed = [pair for pair in pairs if np.prod(means.loc[pair[0], both] - means.loc[pair[1], both]) < 0]
+        rank = lambda method: _number(means[both[0]].corr(means[both[1]], method=method), 2)
+        lines.append({
+            "": " against ".join(heading(name, study.preset) for name in both), "rows": str(len(means)),
+            "Spearman": rank("spearman"), "Kendall": rank("kendall"), "pairs in the same order": f"{len(pairs) - len(changed)} of {len(pairs)}",
+            "pairs that change their order": "; ".join(f"{labels[a]} and {labels[b]}" for a, b in changed) or "none",
+        })
+    return pd.DataFrame(lines, columns=["", "rows", "Spearman", "Kendall", "pairs in the same order", "pairs that change their order"])
 
 
 def _paper_cell(value: float, certainty: str) -> str:

@@ -64,7 +64,11 @@ _NUMBER, _OBJECT = {"type": "number"}, {"type": "object"}
 _SCORE = {
     "type": "object",
     "required": ["step", "fid", "is", "diversity"],
-    "properties": {"step": {"type": "integer", "minimum": 0}, "fid": {"type": "number", "minimum": 0}},
+    "properties": {
+        "step": {"type": "integer", "minimum": 0},
+        "fid": {"type": "number", "minimum": 0},
+        "kid_by_class": {"type": "object", "additionalProperties": _NUMBER},
+    },
     "additionalProperties": _NUMBER,
 }
 RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
@@ -93,7 +97,7 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
         "resampled": {"type": "array", "items": _OBJECT},  # scores of the last step with other sampling seeds
         "final": _SCORE,
         "best": _SCORE,
-        "real": _OBJECT,  # scores of training images that are no reference,
+        "real": _OBJECT,  # scores of real images that are no reference,
         "noise": _OBJECT,  # and of uniform noise
         "provenance": {"type": "object", "required": ["wall_seconds"]},
     },

@@ -75,7 +75,7 @@ def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_
     Raises what `train.train` does; any other failure is recorded in run.json as well.
     """
     from . import data as images, parallel
-    from .features import check_extractor
+    from .features import SECOND, check_extractor
     from .train import train
 
     study = Study(preset, seed + 1, out=out, data=data)
@@ -210,9 +210,10 @@ class Study:
 
         from . import data, executors
         from .evaluate import Scorer
-        from .features import check_extractor
+        from .features import SECOND, check_extractor
 
         check_extractor(self.preset.extractor)
+        check_extractor(SECOND)
         loaded = data.load(self.preset, self.data)  # once, before several processes ask for it; bad data end here
         for task in missing:
             data.with_data(task.config, loaded)

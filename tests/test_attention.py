@@ -41,6 +41,24 @@ def test_uniform_attention():
     assert of["distance_uniform"] == pytest.approx(np.mean([np.linalg.norm(a - b) for a in centres for b in pooled]))
 
 
+@pytest.mark.parametrize("keys", [64, 16])  # of 8x8 queries; the fewer are pooled 2x2
+def test_attention_to_the_nearest_3x3(keys):
+    side, images = int(np.sqrt(keys)), random_images()
+    centres = lambda n: np.stack(np.meshgrid(*[(np.arange(n) + 0.5) / n] * 2, indexing="ij"), -1).reshape(-1, 2)
+    weights = np.zeros((64, keys))
+    for q in range(64):  # by row and column of the key under the query
+        row, column = q // 8 * side // 8, q % 8 * side // 8
+        for k in range(keys):
+            weights[q, k] = abs(k // side - row) <= 1 and abs(k % side - column) <= 1
+    assert set(weights.sum(1)) == {4, 6, 9}
+    weights /= weights.sum(1, keepdims=True)
+    distances = np.linalg.norm(centres(8)[:, None] - centres(side)[None], axis=-1)
+    of = attention.statistics(torch.from_numpy(weights[None]).float(), images)
+    assert of["distance_3x3"] == pytest.approx((weights * distances).sum(1).mean(), rel=1e-5) == pytest.approx(of["distance"], rel=1e-5)
+    assert of["colour_3x3"] == pytest.approx(of["colour"], rel=1e-5) and of["colour_3x3"] != pytest.approx(of["colour_uniform"], rel=1e-2)
+    assert of["distance_nearest"] < of["distance_3x3"] < of["distance_uniform"]
+
+
 def test_colours_of_what_is_attended():
     """Two images in two colours, left and right halves swapped: attending to one's own half is one's colour, the other image's map too;
     attending across is the other colour."""

@@ -80,6 +80,71 @@ def test_a_train_folder_within_is_taken(folder):
     assert len(load(folder.parent / "set").images) == 12
 
 
+def test_the_test_split_is_read_when_it_is_asked_for(folder, tmp_path, monkeypatch):
+    """Of Parquet files; its labels may be unknown, or in another order of the classes."""
+    import datasets
+
+    target = tmp_path / "parquet"
+    target.mkdir()
+    whole = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    whole.to_parquet(str(target / "train-00000-of-00001.parquet"))
+    assert load(target).test() is None
+    names = datasets.ClassLabel(names=["zebra", "okapi", "cat"])
+    few = whole.select(range(3)).remove_columns("label").add_column("label", [2, -1, 1]).cast_column("label", names)
+    few.to_parquet(str(target / "test-00000-of-00001.parquet"))
+    opened = []
+    monkeypatch.setattr(data, "_open_source", lambda source, split, original=data._open_source: opened.append(split) or original(source, split))
+    loaded = load(target)
+    assert opened == ["train"]
+    test = loaded.test()
+    assert test.split == "test" and test.labels.tolist() == [0, -1, -1] and test.class_names == loaded.class_names
+    assert np.array_equal(test.images, loaded.images[:3]) and test.fingerprint != loaded.fingerprint
+    assert load(target).test().split == "test" and opened == ["train", "test"]  # from the cache
+    whole.to_parquet(str(target / "validation.parquet"))
+    assert load(target).test().split == "validation"  # the one with labels, where there are both
+
+
+def test_a_test_folder_beside_the_training_folder(folder, tmp_path, caplog):
+    root = tmp_path / "set"
+    root.mkdir()
+    folder.rename(root / "train")
+    with caplog.at_level("INFO"):
+        assert load(root).test() is None
+    assert "images has no test split" not in caplog.text and "set has no test split: training images that are no reference" in caplog.text
+    (root / "val" / "dog").mkdir(parents=True)
+    (root / "train" / "dog" / "0.png").rename(root / "val" / "dog" / "0.png")
+    test = load(root).test()
+    assert test.split == "val" and test.labels.tolist() == [1] and len(load(root).images) == 11
+    (root / "val" / "dog" / "0.png").unlink()
+    with pytest.raises(ReproError, match="val holds no images"):
+        load(root).test()
+    assert load(root / "train").test() is None  # class folders alone: none of them is a split
+
+
+def test_the_hub_is_asked_once_for_its_splits(folder, monkeypatch):
+    import datasets
+
+    asked = []
+    opened = lambda name, split, streaming: asked.append(split) or datasets.Dataset.from_parquet(str(folder.parent / "rows.parquet")).to_iterable_dataset()
+    whole = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    whole.to_parquet(str(folder.parent / "rows.parquet"))
+    monkeypatch.setattr(datasets, "load_dataset", opened)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: asked.append("splits") or ["train", "test"])
+    for _ in range(2):
+        assert load(None).test().split == "test"
+    assert asked == ["train", "splits", "test"]
+
+    def offline(*_):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", offline)
+    assert load(None).test().split == "test"
+    (answer,) = data.cache_folder().glob("data/*.splits.json")
+    answer.unlink()
+    with pytest.raises(ReproError, match="could not be fetched.*--data"):
+        load(None).test()
+
+
 def refused(path, *words):
     with pytest.raises(ReproError) as caught:
         load(path)
@@ -146,6 +211,15 @@ def test_one_class_is_refused_where_classes_are_needed(folder):
     assert data.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 1
 
 
+def test_a_class_of_one_image_is_refused_where_classes_are_needed(folder):
+    for name in ("1.png", "2.png", "3.png"):
+        (folder / "dog" / name).unlink()
+    loaded = load(folder)
+    with pytest.raises(ReproError, match="one image of the class dog.*at least two"):
+        data.with_data(Config(RECIPES["released_code"], PRESETS["rehearsal"]), loaded)
+    assert data.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 3
+
+
 def test_images_without_classes_are_one(folder, tmp_path):
     """CelebA as people have it: a folder of images; and Parquet files without labels."""
     import datasets
@@ -179,7 +253,7 @@ def test_the_embedded_set_is_the_same_everywhere(rehearsal):
 
 def test_real_cifar10():
     loaded = load(shared_data("cifar10"))
-    assert loaded.images.shape == (50_000, 32, 32, 3)
+    assert loaded.images.shape == (50_000, 32, 32, 3) and np.bincount(loaded.test().labels).tolist() == [1000] * 10
     assert np.bincount(loaded.labels).tolist() == [5000] * 10 and loaded.class_names[0] == "airplane"
     # pixels and labels of data_batch_1.bin, whose MD5 the public download scripts record
     first = loaded.images[:10_000].transpose(0, 3, 1, 2).reshape(10_000, -1)

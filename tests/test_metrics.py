@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from repro import cli, data, evaluate, metrics, validation
+from repro import cli, data, evaluate, metrics, validation, weights
 from repro.config import ReproError
-from repro.features import EfficientNetLite0, load_extractor
+from repro.features import EfficientNetLite, load_extractor
 from repro.metrics import Statistics, frechet_distance, inception_score
 from repro.study import Study
 
@@ -37,15 +37,17 @@ def test_frechet_distance_equals_the_matrix_square_root_also_when_singular():
 
 def test_inception_score_at_its_bounds():
     assert inception_score(np.full((50, 10), 0.1)) == pytest.approx((1, 1))
-    assert inception_score(np.eye(10)[np.arange(100) % 10]) == pytest.approx((10, 10))
+    assert inception_score(np.eye(10)[np.arange(100) % 10])[0] == pytest.approx(10)
     assert inception_score(np.eye(10)[np.zeros(100, int)]) == pytest.approx((1, 1))
-    assert inception_score(np.eye(10)[np.arange(100) // 10]) == pytest.approx((10, 1))  # each split has one class only
+    in_order = inception_score(np.eye(10)[np.arange(1000) // 100])  # classes one after the other
+    assert in_order[0] == pytest.approx(10) and in_order[1] > 9
 
 
 def test_the_inception_score_is_the_formula_and_does_not_depend_on_batches():
     p = np.random.default_rng(0).dirichlet(np.ones(20) / 5, 203)
     formula = lambda p: np.exp((p * (np.log(p) - np.log(p.mean(0)))).sum(1).mean())
-    splits = [formula(p[i * 203 // 10 : (i + 1) * 203 // 10]) for i in range(10)]
+    mixed = p[np.argsort(metrics.shuffled(203))]
+    splits = [formula(mixed[i * 203 // 10 : (i + 1) * 203 // 10]) for i in range(10)]
     assert inception_score(p) == pytest.approx((formula(p), np.mean(splits)), rel=1e-12)
     predictions = metrics.Predictions(203)
     for i in range(0, 203, 17):
@@ -96,6 +98,12 @@ def test_kernel_distance_precision_and_recall():
     rng = np.random.default_rng(0)
     real, same, far = rng.normal(size=(400, 16)), rng.normal(size=(400, 16)), rng.normal(size=(400, 16)) + 1
     assert abs(metrics.kernel_distance(real, same)) < 0.05 < metrics.kernel_distance(real, far)
+    from torch_fidelity.metric_kid import kid_features_to_metric
+
+    for generated in (same, far):
+        theirs = kid_features_to_metric(*(torch.from_numpy(x) for x in (generated, real)), kid_subsets=1, kid_subset_size=400, verbose=False)
+        assert metrics.kernel_distance(real, generated) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6)
+    assert metrics.kernel_distance(real, far[:300], metrics.kernel_mean(real)) == pytest.approx(metrics.kernel_distance(real, far), rel=0.1)
     precision, recall = metrics.precision_recall(real, same)
     assert precision > 0.7 and recall > 0.7
     precision, recall = metrics.precision_recall(real, np.repeat(real[:10], 40, 0) + 1e-3 * rng.normal(size=(400, 16)))
@@ -128,7 +136,7 @@ def test_diversity_sees_a_collapse_within_classes():
 
 @pytest.fixture(scope="module")
 def extractor():
-    return EfficientNetLite0()
+    return EfficientNetLite("efficientnet_lite0")
 
 
 def test_the_extractor_knows_imagenet_classes_and_does_not_mix_images(extractor, shapes_data):
@@ -139,6 +147,41 @@ def test_the_extractor_knows_imagenet_classes_and_does_not_mix_images(extractor,
     torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
     alone, _ = extractor(images[3:4])
     torch.testing.assert_close(alone[""][0], features[3], rtol=1e-3, atol=1e-3)
+
+
+def test_the_second_extractor_is_another_network_of_the_same_class(extractor, shapes_data):
+    second = load_extractor("efficientnet_lite2")
+    images = torch.from_numpy(np.array(shapes_data.images[:6])).permute(0, 3, 1, 2)
+    features, probabilities = second(images)
+    assert features[""].shape == (6, 1280) and type(second) is type(extractor) and second.name == "efficientnet_lite2"
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
+    assert not torch.allclose(features[""], extractor(images)[0][""], atol=0.1)
+
+
+@pytest.mark.parametrize("file", [weights.LITE0, weights.LITE2])
+def test_weights_inside_a_package_are_verified(file, tmp_path, monkeypatch, capsys):
+    """A missing package, a missing file and a changed one each end with one sentence and exit code 2, before data are read."""
+    path = weights.in_package(file)
+    words = ["reproduce", "--preset", "rehearsal", "--out", str(tmp_path / "out")]
+    module = tmp_path / file.package.replace("-", "_")
+    (module / "models").mkdir(parents=True)
+    (module / "__init__.py").write_text("")
+
+    def refused(said):
+        assert cli.run(words) == 2
+        error = capsys.readouterr().err.strip()
+        assert said in error and file.package in error and error.count("\n") == 0, error
+
+    monkeypatch.setattr(weights.importlib.resources, "files", lambda name, original=weights.importlib.resources.files: module if name == module.name else original(name))
+    refused("is not installed")  # the package without its file
+    (module / "models" / file.name).write_bytes(path.read_bytes()[:-1])
+    refused("is not the published file")
+    monkeypatch.undo()
+    import sys
+
+    monkeypatch.setitem(sys.modules, module.name, None)  # as if it were not installed
+    refused("is not installed")
+    assert not (tmp_path / "out" / "rehearsal" / "runs").exists()
 
 
 def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch):
@@ -190,12 +233,11 @@ def fresh_cache(monkeypatch, tmp_path):
 def test_what_a_perfect_and_a_useless_generator_would_get(make_config, shapes_data, monkeypatch, tmp_path):
     fresh_cache(monkeypatch, tmp_path)
     scorer = evaluate.Scorer(make_config(), shapes_data)
-    assert scorer.real["fid"] < scorer.noise["fid"] / 2 and scorer.real["consistency"] == 1 and scorer.real["held_out"] == 1
+    assert scorer.real["fid"] < scorer.noise["fid"] / 2 and scorer.real["consistency"] == 1
+    assert scorer.real["fid_lite2"] < scorer.noise["fid_lite2"] / 2 and scorer.real["kid_lite2"] < scorer.noise["kid_lite2"] / 2
     assert scorer.real["images"] == 100 and scorer.noise["is"] < scorer.real["is"]
     again = evaluate.Scorer(make_config(), shapes_data)  # from the cache
     assert (again.real, again.noise) == (scorer.real, scorer.noise)
-    few = dataclasses.replace(shapes_data, images=shapes_data.images[:250], labels=shapes_data.labels[:250], fingerprint="few")
-    assert evaluate.Scorer(make_config(), few).real["held_out"] == 0  # 50 images that are no reference are too few
 
 
 def test_images_that_do_not_differ_stop_the_study(make_config, shapes_data, monkeypatch, tmp_path):
@@ -212,6 +254,103 @@ def test_a_broken_extractor_stops_the_study(make_config, shapes_data, monkeypatc
     monkeypatch.setattr(evaluate, "load_extractor", lambda name: extractor)
     with pytest.raises(ReproError, match="no score could tell good samples from bad.*Nothing was trained"):
         evaluate.Scorer(make_config(), shapes_data)
+
+
+class Colours(torch.nn.Module):
+    """An extractor that costs nothing: the colours of a 4x4 thumbnail, and the brightest of its 16 cells as the class."""
+
+    name, resizer, extended = "colours", "4x4", True
+
+    def __init__(self, name=""):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(1 / 255))
+
+    @torch.inference_mode()
+    def forward(self, images):
+        x = torch.nn.functional.adaptive_avg_pool2d(images.float() * self.scale, 4).flatten(1)
+        return {"": x}, torch.nn.functional.one_hot(x[:, :16].argmax(1), 16).float()
+
+
+def coloured(count, seed, split="train", **more):
+    """`count` images of ten classes, one class after the other, a colour a class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) * 10 // count
+    palette = np.random.default_rng(0).integers(40, 200, (10, 1, 1, 3))
+    images = (palette[labels] + rng.integers(-40, 41, (count, 4, 4, 3))).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    return data.ImageData("coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more)
+
+
+@pytest.fixture
+def cheap(monkeypatch, tmp_path):
+    fresh_cache(monkeypatch, tmp_path)
+    monkeypatch.setattr(evaluate, "load_extractor", Colours)
+
+
+def test_a_perfect_generator_of_data_in_class_order(make_config, cheap, monkeypatch):
+    """More images than are kept for KID, precision and recall, a class after the other: they score as the same images shuffled."""
+    monkeypatch.setattr(evaluate, "KEPT", 400)
+    real, generated = coloured(2000, 1), coloured(1000, 2)
+    order = np.random.default_rng(0).permutation(1000)
+    shuffled = dataclasses.replace(generated, images=generated.images[order], labels=generated.labels[order])
+    in_order, mixed = (evaluate.score_images(Colours(), images, real)[0] for images in (generated, shuffled))
+    for scores in (in_order, mixed):
+        assert abs(scores["kid"]) < 0.002 and scores["precision"] > 0.7 and scores["recall"] > 0.7, scores
+        assert scores["is_10"] == pytest.approx(scores["is"], rel=0.1)
+    assert in_order["fid"] == pytest.approx(mixed["fid"]) and in_order["is"] == pytest.approx(mixed["is"])
+    # a run's scores are those of the same functions; its neighbours are searched in all classes
+    scorer = evaluate.Scorer(make_config(references=1500, samples=300), real)
+    assert abs(scorer(generated.images, generated.labels)["kid"]) < 0.002
+    nearest, medians = evaluate.nearest_training_images(scorer, real, generated.images[::100], 1)
+    assert len(nearest) == 10 and medians["samples"] == pytest.approx(medians["real"], rel=0.3)
+
+
+# --- real images
+
+
+def test_real_images_are_those_of_the_test_split(make_config, cheap):
+    """Also when all training images are references, and when its images have no labels."""
+    test = coloured(300, 5, "test")
+    scorer = evaluate.Scorer(make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: test))
+    assert scorer.definition["references"] == 1000 and scorer.definition["real_split"] == "test"
+    assert scorer.real["images"] == 200 and scorer.real["fid"] > 1e-4 and abs(scorer.real["kid"]) < 0.01 and scorer.real["diversity"] > 0.9
+    unlabelled = dataclasses.replace(test, labels=np.full(300, -1), fingerprint="unlabelled")
+    without = evaluate.Scorer(make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: unlabelled)).real
+    assert without["fid"] == scorer.real["fid"] and "diversity" not in without and "kid_by_class" not in without
+
+
+def test_real_images_are_held_out_where_there_is_no_test_split(make_config, cheap, caplog):
+    """All training images were wanted as references: a quarter of them, or as many as are sampled, is not."""
+    whole = coloured(400, 1)
+    scorer = evaluate.Scorer(make_config(references=2000), whole)
+    assert scorer.definition["references"] == 300 and scorer.real["images"] == 100 and scorer.definition["real_split"] == "train, no references"
+    assert scorer.real["fid"] > 1e-4
+    others = np.setdiff1d(np.arange(400), scorer.chosen)
+    again = scorer(whole.images[others], whole.labels[others])
+    assert scorer.real["fid"] == again["fid"]
+    assert "300 reference images: FID of so few reads high" in caplog.text
+    small = coloured(20, 5, "test")
+    assert evaluate.Scorer(make_config(references=2000), coloured(400, 1, test=lambda: small)).definition["references"] == 300
+    assert "split test of coloured holds 20 images, 100 are needed" in caplog.text
+    with pytest.raises(ReproError, match="hold 7 images: scores need at least 8"):
+        evaluate.Scorer(make_config(references=2000), dataclasses.replace(whole, images=whole.images[:7], labels=whole.labels[:7]))
+
+
+def test_few_photographs_are_judged_without_the_bias_of_fid(make_config, cheap, monkeypatch):
+    """FID of few real images reads high: it is no sign of a broken extractor, as long as KID tells them from noise."""
+    honest = metrics.frechet_distance
+    monkeypatch.setattr(metrics, "frechet_distance", lambda a, b: honest(a, b) + 1000)
+    assert evaluate.Scorer(make_config(references=2000), coloured(400, 1)).real["fid"] > 1000
+    monkeypatch.setattr(Colours, "forward", lambda self, images: ({"": torch.ones(len(images), 4)}, torch.ones(len(images), 2) / 2))
+    with pytest.raises(ReproError, match="KID.*Nothing was trained"):
+        evaluate.Scorer(make_config(references=2000), coloured(400, 2))
+
+
+def test_the_second_extractor_scores_the_last_samples_under_its_own_names(make_config, cheap):
+    scorer = evaluate.Scorer(make_config(references=300), coloured(500, 1))
+    images = coloured(100, 2)
+    first, last = (scorer(images.images, images.labels, last) for last in (False, True))
+    assert set(last) - set(first) == {"fid_lite2", "kid_lite2", "is_lite2"} and first == {k: v for k, v in last.items() if k in first}
+    assert scorer.definition["second_extractor"].startswith("efficientnet_lite2")
 
 
 # --- images whose quality is known
@@ -289,7 +428,17 @@ def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(make_c
     """Held-out images are a random draw: at CIFAR-10's size one class has 485 of the 500 images that are needed."""
     fresh_cache(monkeypatch, tmp_path)
     monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 12)
+    monkeypatch.setattr(metrics, "KID_PER_CLASS", 12)
     scorer = evaluate.Scorer(make_config(samples=120, references=300), shapes_data)
-    assert "intra_fid" not in scorer.real and "intra_fid" not in scorer.noise
+    assert "intra_fid" not in scorer.real and "intra_kid" not in scorer.real and "intra_fid" in scorer.noise
     of = np.concatenate([np.flatnonzero(shapes_data.labels == k)[:12] for k in range(10)])
-    assert scorer(shapes_data.images[of], shapes_data.labels[of])["intra_fid"] > 0
+    images, labels = shapes_data.images[of], shapes_data.labels[of]
+    scores = scorer(images, labels)
+    assert scores["intra_fid"] > 0 and list(scores["kid_by_class"]) == list(shapes_data.class_names)
+    assert scores["intra_kid"] == pytest.approx(np.mean(list(scores["kid_by_class"].values())))
+    k = 3  # a class's KID is its own images' against its own references, whatever the order of the samples
+    features = lambda images: evaluate.extract(scorer.extractor, images, len(images)).in_order("")
+    alone = metrics.kernel_distance(features(shapes_data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k]))
+    assert scores["kid_by_class"][shapes_data.class_names[k]] == pytest.approx(alone, abs=1e-4)
+    order = np.random.default_rng(0).permutation(len(images))
+    assert scorer(images[order], labels[order])["intra_kid"] == pytest.approx(scores["intra_kid"], abs=1e-4)

@@ -351,3 +351,16 @@ def test_committed_tables_say_what_their_runs_say(study_of, monkeypatch):
     assert [name for name, same in pages.reread(study).items() if not same] == [
         "table1_self_attention.csv", "table1_self_attention.md", "report.csv", "report.md", "comparisons.csv"
     ]
+
+
+def test_extractors_that_disagree_about_rows(study_of):
+    """attention at 16 is better than the row without a block by one extractor and worse by the other; residual at 16 is worst by both."""
+    fids = {"none": [110, 112], "attention_16": [100, 102], "residual_16": [150, 152]}
+    assert report.extractors_agree(study_of(fids), paper.TABLE1).empty
+    second = {100: 30, 102: 32, 110: 20, 112: 22, 150: 90, 152: 92}
+    study = study_of(fids, extra=lambda fid: {"fid_lite2": second[fid], "kid": fid / 1000, "kid_lite2": fid / 500, "kid_by_class": {"cat": 0.1}})
+    of_fid, of_kid = report.extractors_agree(study, paper.TABLE1).to_dict("records")
+    assert of_fid[""] == "FID (Lite0) against FID (Lite2)" and of_fid["pairs in the same order"] == "2 of 3"
+    assert of_fid["pairs that change their order"] == "no block and attention at 16" and of_fid["Spearman"] == "0.50" and of_fid["Kendall"] == "0.33"
+    assert of_kid["pairs that change their order"] == "none" and of_kid["Spearman"] == "1.00"
+    assert "FID (Lite2)" in report.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(report.present(study, paper.TABLE1))

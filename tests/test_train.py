@@ -292,7 +292,7 @@ def test_every_run_keeps_an_average_beside_its_training(make_config, shapes_data
         average = torch.lerp(weights, average, config.shadow_decay)
     torch.testing.assert_close(checkpoint.read_checkpoint(tmp_path / "short" / "checkpoint.pt")["shadow"]["module.last_conv.bias"], average)
     assert record["shadow"]["decay"] == config.shadow_decay == pytest.approx(math.exp(-1), rel=1e-3)
-    assert record["shadow"]["fid"] != record["final"]["fid"] and (tmp_path / "short" / "shadow.png").exists()
+    assert record["shadow"]["fid"] != record["final"]["fid"] and (tmp_path / "short" / "shadow.jpg").exists()
 
 
 def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_config):

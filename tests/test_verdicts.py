@@ -39,6 +39,18 @@ def test_a_higher_inception_score_is_better(study_of):
     assert verdicts(worse, "C6")["verdict"].item() == "contradicted"
 
 
+def test_intra_kid_stands_in_where_no_run_has_intra_fid(study_of):
+    """tiny-imagenet and imagenet have too few images of a class; the comparison says by which metric it was made."""
+    fids = {"sagan": [50, 51, 52], "sngan_projection": [100, 101, 102], "acgan": [100, 103, 102]}
+    assert "intra FID (Lite0)" in verdicts(study_of(fids), "C6")["evidence"].item()
+    without = study_of(fids, without="intra_fid")
+    line = verdicts(without, "C6").iloc[0]
+    assert line["verdict"] == "inconclusive" and "intra FID (Lite0), SAGAN against AC-GAN: not run" in line["evidence"]
+    study = study_of(fids, without="intra_fid", extra=lambda fid: {"intra_kid": fid / 1000})
+    line = verdicts(study, "C6").iloc[0]
+    assert line["verdict"] == "supported" and line["evidence"].count("intra KID (Lite0)") == 2 and "intra FID" not in line["evidence"]
+
+
 def test_the_decline_is_from_best_to_last(study_of):
     study = study_of({"sn_g_d": [150, 160, 155], "sn_g_d_ttur": [100, 101, 102]},
                      best={"sn_g_d": 100, "sn_g_d_ttur": 99})
