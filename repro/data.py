@@ -38,7 +38,8 @@ HUB = {  # data set name in a preset -> its name on the Hugging Face hub
     "celeba": "flwrlabs/celeba",
     "lsun-church": "tglcourse/lsun_church_train",
 }
-DATASETS = ("symmetric_shapes", *HUB)
+LOCAL = ("structure-texture-64",)  # made for this study, on no hub: ten classes of Tiny-ImageNet, five of structure and five of texture
+DATASETS = ("symmetric_shapes", *HUB, *LOCAL)
 TEST_SPLITS = ("validation", "valid", "val", "test")  # names of test splits, the first that is there: ImageNet's own "test" has no labels
 SHAPES_COUNT = 10_000  # training images of symmetric_shapes
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -106,6 +107,8 @@ def load(preset: Preset, path: str | Path | None = None) -> ImageData:
     name = choose("data set", preset.dataset, DATASETS)
     if path is None and name == "symmetric_shapes":
         return _prepared(name, None, f"seed 0, {SHAPES_COUNT} images, {_code_hash()}", preset.resolution, "train")
+    if path is None and name in LOCAL:
+        raise ReproError(f"The data set {name} is on no hub: give --data its folder of Parquet files or of class folders.")
     name, path = (name, HUB[name]) if path is None else (Path(path).name, path)
     source = _source_id(path)
     train = _prepared(name, path, source, preset.resolution, "train")

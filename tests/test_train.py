@@ -25,7 +25,7 @@ def light_scores(monkeypatch):
         def __init__(self, config, data, device):
             pass
 
-        def __call__(self, images, labels):
+        def __call__(self, images, labels, last=False):
             return {"fid": float(images.astype(np.float64).var()), "is": float(images.mean()), "diversity": 1.0}
 
     monkeypatch.setattr(train, "Scorer", Light)
