@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from . import sheets
+from . import runs, sheets
 from .config import Config
 from .evaluate import latents, to_uint8
 from .layers import SelfAttention
@@ -90,9 +91,11 @@ def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
 
 
 @torch.no_grad()
-def look(g: nn.Module, d: nn.Module, config: Config, precision: str, device: str = "cpu") -> tuple[dict[str, dict[str, float]], bytes]:
-    """`statistics` of every block of both networks on IMAGES samples of G, by quantity and then by network and stage ("G 16x16"),
-    and a picture of G's last block. The networks are in evaluation mode meanwhile.
+def look(g: nn.Module, d: nn.Module, config: Config, precision: str, device: str = "cpu") -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """What the attention of both networks does with IMAGES samples of G. The networks are in evaluation mode meanwhile.
+
+    Returns `statistics` by quantity and then by block ("G 16x16"); and arrays to draw: "images" uint8 (SHOWN, R, R, 3), the maps of
+    the points sheets.QUERIES in them by block (SHOWN, points, K), and their means over all IMAGES by "mean " and block (points, K), float16.
     """
     modes = g.training, d.training
     g.eval(), d.eval()
@@ -103,7 +106,25 @@ def look(g: nn.Module, d: nn.Module, config: Config, precision: str, device: str
         _, of_d = maps(d, x.float(), labels)
     g.train(modes[0]), d.train(modes[1])
     images = to_uint8(x)
-    found = {f"{network} {name}": statistics(m, images) for network, by_name in (("G", of_g), ("D", of_d)) for name, m in by_name.items()}
+    by_block = {f"{network} {name}": m.cpu() for network, by_name in (("G", of_g), ("D", of_d)) for name, m in by_name.items()}
+    found = {block: statistics(m, images) for block, m in by_block.items()}
     by_quantity = {quantity: {name: of[quantity] for name, of in found.items()} for quantity in next(iter(found.values()))}
-    last = list(of_g.values())[-1][:SHOWN].cpu().numpy()
-    return by_quantity, sheets.attention(images[:SHOWN], last)
+    shown = {"images": images[:SHOWN]}
+    for block, m in by_block.items():
+        points = sheets.at_queries(m.numpy())
+        shown |= {block: points[:SHOWN].astype(np.float16), f"mean {block}": points.mean(0).astype(np.float16)}
+    return by_quantity, shown
+
+
+def picture(shown: dict[str, np.ndarray]) -> bytes:
+    """G's last block drawn from the arrays of `look`."""
+    last = [block for block in shown if block.startswith("G ")][-1]
+    return sheets.attention(shown["images"], shown[last])
+
+
+def write(run: runs.Run, shown: dict[str, np.ndarray]) -> None:
+    """The arrays of `look` into the run's folder, and their picture."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **shown)
+    runs.write_atomically(run.maps_path, buffer.getvalue())
+    runs.write_atomically(run.picture("attention"), picture(shown))

@@ -193,9 +193,9 @@ def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run'
     config, g, d, precision = checkpoint.trained(folder)
     if not maps.blocks(g):
         raise ReproError(f"The networks of {folder} have no attention: name a run of a row such as attention_16.")
-    measured, picture = maps.look(g, d, config, precision)
+    measured, shown = maps.look(g, d, config, precision)
     run = runs.Run(folder)
-    runs.write_atomically(run.picture("attention"), picture)
+    maps.write(run, shown)
     gamma = {f"{name} {stage}": v for name, network in (("G", g), ("D", d)) for stage, v in models.gammas(network).items()}
     frame = pd.DataFrame({"gamma": gamma} | measured).map("{:.3f}".format)
     _print_frame(frame.rename_axis("").reset_index(), "What is attended to: distances in sides of the image, colours in grey levels")

@@ -34,7 +34,7 @@ RETRIES = 10  # of a run whose worker process or node died
 REPORT_SECONDS = 2  # between a run's messages: whether it lives, and whether it should stop
 SEND_SECONDS = 60  # between its messages with new files, as training writes its checkpoints
 SCRATCH = "~/.cache/sagan-repro/cluster"  # of a node without the driver's storage: runs that ended early are found there again
-SENT = ("run.json", "checkpoint.pt", "best.pt", "train.log", *(name + runs.PICTURE for name in runs.PICTURES))
+SENT = ("run.json", "checkpoint.pt", "best.pt", "train.log", "attention.npz", *(name + runs.PICTURE for name in runs.PICTURES))
 GPU_SHARE = {32: 0.25}  # of a GPU, by resolution: small runs share one; others take a whole one
 
 

@@ -344,7 +344,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
         source, copy = (s.run(task.row, task.seed) for s in (study, target))
         copy.folder.mkdir(parents=True, exist_ok=True)
         pictures = runs.PICTURES if task.row in shown and task.seed == 0 else ["samples"]
-        for path in (source.json_path, *map(source.picture, pictures)):
+        for path in (source.json_path, source.maps_path, *map(source.picture, pictures)):
             if path.exists():
                 shutil.copyfile(path, copy.folder / path.name)
     for path in (study.real_path, *study.folder.glob("metrics-*.json")):

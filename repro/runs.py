@@ -2,9 +2,11 @@
 
     <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
                                       samples.jpg    a sheet of samples, a column a class
-                                      attention.jpg  what some query points attend to (runs with attention)
+                                      attention.jpg  what some query points attend to (runs with attention),
+                                      attention.npz  and the maps it is drawn from
                                       neighbours.jpg      samples with their nearest training images
                                       interpolations.jpg  between latents and between classes
+                                      shadow.jpg     as samples.jpg, from an average of G's weights beside training
                                       checkpoint.pt  everything training continues from (stays on this machine),
                                       previous.pt    and the one before it
                                       best.pt        the checkpoint of the best scored step
@@ -31,7 +33,7 @@ FINISHED = ("complete", "collapsed", "diverged")  # nothing left to train
 STATUSES = (*FINISHED, "running", "interrupted", "failed")
 SELECTION = "lowest FID among the scored steps"
 PICTURE = ".jpg"  # how a run's pictures and the sheet of real images end; `sheets.picture` encodes them
-PICTURES = ("samples", "attention", "neighbours", "interpolations")
+PICTURES = ("samples", "attention", "neighbours", "interpolations", "shadow")
 INTERRUPTED = 75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -136,6 +138,10 @@ class Run:
     @property
     def samples_path(self) -> Path:
         return self.picture("samples")
+
+    @property
+    def maps_path(self) -> Path:
+        return self.folder / "attention.npz"
 
     def picture(self, name: str) -> Path:
         """Where one of `PICTURES` is drawn."""

@@ -65,15 +65,21 @@ def square(images: np.ndarray) -> bytes:
     return png(_joined(full.reshape(-1, side, *images.shape[1:])))
 
 
-def attention(images: np.ndarray, attention_map: np.ndarray, height: int = 96) -> bytes:
+def at_queries(attention_map: np.ndarray) -> np.ndarray:
+    """The lines of maps (B, H*W, K) that belong to the points QUERIES: (B, points, K)."""
+    side = math.isqrt(attention_map.shape[1])
+    return attention_map[:, [int(row * side) * side + int(column * side) for row, column in QUERIES]]
+
+
+def attention(images: np.ndarray, of_points: np.ndarray, height: int = 96) -> bytes:
     """A line an image, as the paper's Figure 5: the image with its query points, then for each point what it attends to.
 
-    images: uint8 (B, R, R, 3); attention_map: (B, H*W, K). In a query's panel each pixel keeps its brightness by the weight of
+    images: uint8 (B, R, R, 3); of_points: the maps of the points QUERIES (B, points, K). In a query's panel each pixel keeps its brightness by the weight of
     the key it lies under (white where there is none); keys pooled 2x2 are drawn at the size of what they stand for.
     """
     from PIL import Image
 
-    side, keys = (int(np.sqrt(n)) for n in attention_map.shape[1:])
+    keys = math.isqrt(of_points.shape[2])
 
     def enlarged(array: np.ndarray, how) -> np.ndarray:
         return np.asarray(Image.fromarray(array).resize((height, height), how), np.float32)
@@ -85,13 +91,13 @@ def attention(images: np.ndarray, attention_map: np.ndarray, height: int = 96) -
         return panel
 
     lines = []
-    for image, of_image in zip(images, attention_map, strict=True):
+    for image, of_image in zip(images, of_points, strict=True):
         large = enlarged(image, Image.Resampling.NEAREST)
         first = large.copy()
         panels = [first]
-        for row, column in QUERIES:
+        for (row, column), weights in zip(QUERIES, of_image, strict=True):
             marked(first, row, column)
-            weights = of_image[int(row * side) * side + int(column * side)].reshape(keys, keys).astype(np.float32)
+            weights = weights.reshape(keys, keys).astype(np.float32)
             weights = enlarged(weights / weights.max(), Image.Resampling.BILINEAR)[..., None]
             panels.append(marked(weights * large + (1 - weights) * 255, row, column))
         gap = np.full((height, GAP, 3), 255, np.float32)

@@ -337,9 +337,9 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
         found = {}
         if attention.blocks(g):
-            measured, picture = attention.look(sampled, d, config, precision, device)
+            measured, shown = attention.look(sampled, d, config, precision, device)
             found["attention"] = [*record["attention"], {"step": step} | measured]
-            runs.write_atomically(run.picture("attention"), picture)
+            attention.write(run, shown)
         if last or reason:
             nearest, found["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
             runs.write_atomically(run.picture("neighbours"), sheets.neighbours(images[:NEIGHBOURS], nearest))

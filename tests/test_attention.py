@@ -87,9 +87,11 @@ def test_looking_does_not_touch_the_networks(make_config):
     g, d = models.build(config)
     g.train(), d.train()
     before = [t.clone() for network in (g, d) for t in network.state_dict().values()]
-    measured, picture = attention.look(g, d, config, "fp32")
+    measured, shown = attention.look(g, d, config, "fp32")
     assert all(map(torch.equal, before, [t for network in (g, d) for t in network.state_dict().values()])) and g.training and d.training
-    assert set(measured["distance"]) == {"G 16x16", "D 16x16"} and picture.startswith(b"\xff\xd8\xff")
+    assert set(measured["distance"]) == {"G 16x16", "D 16x16"} and attention.picture(shown).startswith(b"\xff\xd8\xff")
+    assert shown["G 16x16"].shape == (attention.SHOWN, len(sheets.QUERIES), 64) and shown["mean D 16x16"].shape == (len(sheets.QUERIES), 64)
+    np.testing.assert_allclose(shown["G 16x16"].astype(float).sum(-1), 1, atol=1e-2)
 
 
 def test_the_picture_shows_what_is_attended():
@@ -99,7 +101,7 @@ def test_the_picture_shows_what_is_attended():
     from PIL import Image
 
     image = np.full((1, 32, 32, 3), 40, np.uint8)
-    sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(image, map_of(lambda q: 0, 256, 64).numpy()))))
+    sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(image, map_of(lambda q: 0, len(sheets.QUERIES), 64).numpy()))))
     assert sheet.shape == (96, 6 * 96 + 5 * sheets.GAP, 3)
     panel = sheet[:, 96 + sheets.GAP :][:, :96]
     for (y, x), colour in {(4, 4): [40] * 3, (-4, -4): [255] * 3, (48, 48): sheets.MARK}.items():
@@ -108,10 +110,12 @@ def test_the_picture_shows_what_is_attended():
 
 def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_data, capsys):
     record = train.train(make_config("attention_16"), shapes_data, runs.Run(tmp_path / "run"), "attention_16")
-    picture = (tmp_path / "run" / "attention.jpg").read_bytes()
-    (tmp_path / "run" / "attention.jpg").unlink()
+    kept = [(tmp_path / "run" / name) for name in ("attention.jpg", "attention.npz")]
+    before = [path.read_bytes() for path in kept]
+    for path in kept:
+        path.unlink()
     assert cli.run(["attention", str(tmp_path / "run")]) == 0
-    assert (tmp_path / "run" / "attention.jpg").read_bytes() == picture
+    assert [path.read_bytes() for path in kept] == before
     assert f"{record['attention'][-1]['entropy']['G 16x16']:.3f}" in capsys.readouterr().out
 
     train.train(make_config("none"), shapes_data, runs.Run(tmp_path / "none"), "none")

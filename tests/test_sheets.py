@@ -61,7 +61,7 @@ def test_training_images_are_their_own_nearest(make_config, shapes_data):
 def test_each_query_point_shows_its_own_row_of_the_map():
     """Every position attends to itself alone: each panel keeps the picture around its own point and is white elsewhere."""
     image = np.full((1, 32, 32, 3), 40, np.uint8)
-    sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(image, np.eye(256, dtype=np.float32)[None]))))
+    sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(image, sheets.at_queries(np.eye(256, dtype=np.float32)[None])))))
     for i, (row, column) in enumerate(sheets.QUERIES, start=1):
         panel = sheet[:, i * (96 + sheets.GAP) :][:, :96]
         dark = np.argwhere(panel.sum(-1) < 3 * 200)
