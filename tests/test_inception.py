@@ -98,7 +98,7 @@ def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
         ))
     real, generated = theirs
     for ours, their in zip(extracted, theirs, strict=True):
-        np.testing.assert_allclose(ours.kept["clean"], their, rtol=1e-3, atol=1e-4 * np.abs(their).max())
+        np.testing.assert_allclose(ours.in_order("clean"), their, rtol=1e-3, atol=1e-4 * np.abs(their).max())
     scores = evaluate.score(*extracted, extended=True)
     assert scores["fid_clean"] == pytest.approx(fid.fid_from_feats(real.astype(float), generated.astype(float)), rel=1e-4)
     np.random.seed(0)
@@ -122,7 +122,7 @@ def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
     theirs = {}
     for splits, rest in ((1, True), (10, False)):
         theirs[splits] = torch_fidelity.calculate_metrics(
-            input1=Images(generated), input2=Images(real), cuda=False, isc=True, fid=rest, kid=rest, prc=rest, kid_subset_size=24, kid_subsets=1,
+            input1=Images(generated if rest else generated[np.argsort(metrics.shuffled(24))]), input2=Images(real), cuda=False, isc=True, fid=rest, kid=rest, prc=rest, kid_subset_size=24, kid_subsets=1,
             batch_size=8, samples_shuffle=False, isc_splits=splits, verbose=False, cache=False, num_workers=0,
             feature_extractor="inception-v3-compat", feature_extractor_weights_path=os.environ[weights.VARIABLE] + "/" + weights.TORCH_FIDELITY.name,
         )
@@ -139,7 +139,8 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
     monkeypatch.setattr(evaluate, "BATCH", 5)
     again = evaluate.extract(inception, sets[0][:10], keep=10)
     for name in ("", "clean"):
-        np.testing.assert_allclose(again.kept[name], extracted[0].kept[name][:10], rtol=1e-3, atol=1e-4 * np.abs(again.kept[name]).max())
+        ours, theirs = again.in_order(name), extracted[0].in_order(name)[:10]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
 
 
 @pytest.mark.parametrize("family, strengths", [
@@ -151,8 +152,8 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
 def test_fid_worsens_with_damage(inception, shapes_data, sets, family, strengths):
     """With both resizers; against the undamaged images themselves, so that few are enough: the weights are random."""
     images, labels = sets[0][:12], shapes_data.labels[:12]
-    undamaged = evaluate.extract(inception, images)
-    scores = lambda images: evaluate.score(undamaged, evaluate.extract(inception, images), extended=False)
+    undamaged = evaluate.extract(inception, images, keep=12)
+    scores = lambda images: evaluate.score(undamaged, evaluate.extract(inception, images, keep=12), extended=False)
     itself = scores(images)
     damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
     for name in ("fid", "fid_clean"):
