@@ -27,14 +27,14 @@ ARITHMETICS = {
     "SSE4.1": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
 }
 FACTOR = 2.0  # a tolerance is this many times the largest difference seen between arithmetics,
-CHAOTIC_FACTOR = {"history": 6.0, "scores": 3.0}  # and this many where that is past CHAOTIC of the spread over seeds: a third
+CHAOTIC_FACTOR = {"history": 6.0, "scores": 3.0, "shadow": 3.0}  # and this many where that is past CHAOTIC of the spread over seeds: a third
 CHAOTIC = 0.1  # arithmetic (resampling fused with its convolutions, 1e-14 apart in float64) went up to 4.6 and 2.1 times as far there
 ROUNDING = 2.0**-22  # and at least this share of the number: two units in the last place of fp32
-MEASURED = ("history", "scores", "real", "noise")  # numbers with a tolerance; everything else must be equal
+MEASURED = ("history", "scores", "shadow", "real", "noise")  # numbers with a tolerance; everything else must be equal
 HOW = (
     "largest_difference: the largest absolute difference, over all rows and training seeds, between runs of equal configuration in"
     " the processor's own arithmetic and in those of `arithmetics`, at this step. A tolerance is 2 times the largest up to its step (6 times"
-    " in history and 3 in scores once one was past a tenth of seed_spread: rounding has become chance there), and at least 2^-22 of the number. seed_spread: the"
+    " in history and 3 in scores and shadow once one was past a tenth of seed_spread: rounding has become chance there), and at least 2^-22 of the number. seed_spread: the"
     " standard deviation over training seeds (root mean square over rows): a tolerance above it notices only what is larger than chance."
 )
 
@@ -52,7 +52,7 @@ def values(record: dict) -> Values:
                 yield f"{prefix}.{name}", value
 
     out = {("status", 0): record["status"], ("last step", 0): record["step"]}
-    for part in ("config", "parameters", "definition", "real", "noise"):
+    for part in ("config", "parameters", "definition", "real", "noise", "shadow"):
         out |= {(name, 0): value for name, value in flat(part, record.get(part, {}))}
     for part in ("history", "scores"):
         for entry in record[part]:

@@ -146,12 +146,17 @@ class Study:
         if not seeds:
             raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
         studies = [cls(folder.name, count, executor="none", out=str(folder.parent)) for count in range(max(seeds) + 1, 0, -1)]
-        return next((study for study in studies if study.finished_tables()), studies[0])
+        here = lambda study, name: (tasks := study.tasks([name])) and all(study.run(t.row, t.seed).json_path.exists() for t in tasks)
+        return next((study for study in studies if any(here(study, name) for name in study.possible_tables)), studies[0])
+
+    @property
+    def possible_tables(self) -> Iterable[str]:
+        """The tables that a study of this preset may hold."""
+        return self.preset.tables if self.preset.rows else paper.WITH_NOTEBOOK
 
     def finished_tables(self) -> list[str]:
         """The tables with a finished run for each of their rows and seeds."""
-        possible = self.preset.tables if self.preset.rows else paper.WITH_NOTEBOOK
-        return [name for name in possible if self.tasks([name]) and not self.missing([name])]
+        return [name for name in self.possible_tables if self.tasks([name]) and not self.missing([name])]
 
     @property
     def folder(self) -> Path:
