@@ -323,13 +323,13 @@ PRESETS = {
         Preset(
             name="cifar10-cpu", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=3000, score_every=250,
             samples=5000, references=10000, extractor="efficientnet_lite0", log_every=50, seeds=3, learning_rate_scale=2.0,
-            bn_momentum=0.1, average_scale=0.01, resamples=4,
+            bn_momentum=0.1, average_scale=0.01, resamples=3,
         ),
         # four times that budget: do differences grow, shrink or turn?
         Preset(
             name="cifar10-cpu-long", dataset="cifar10", resolution=32, channels=16, batch_size=64, steps=12_000, score_every=500,
             samples=5000, references=10000, extractor="efficientnet_lite0", log_every=100, seeds=3, learning_rate_scale=2.0,
-            bn_momentum=0.1, average_scale=0.01, resamples=4, tables=("table1",), rows=("none", "attention_16", "residual_16"),
+            bn_momentum=0.1, average_scale=0.01, resamples=3, tables=("table1",), rows=("none", "attention_16", "residual_16"),
         ),
         # at the ordinary budget nothing collapses or declines: Figure 3's rows at learning rates that strain them, each row with its own
         Preset(
@@ -347,7 +347,7 @@ PRESETS = {
         Preset(
             name="structure-texture-cpu", dataset="structure-texture-64", resolution=64, channels=16, batch_size=32, steps=4000,
             score_every=250, samples=5000, references=5000, extractor="efficientnet_lite0", log_every=50, seeds=3,
-            learning_rate_scale=2.0, bn_momentum=0.1, average_scale=0.01, resamples=4,
+            learning_rate_scale=2.0, bn_momentum=0.1, average_scale=0.01, resamples=3,
             tables=("table1",), rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
         ),
         # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)

@@ -184,7 +184,7 @@ def score(reference: Extracted, generated: Extracted, extended: bool) -> dict[st
 def extract_reference(extractor: torch.nn.Module, data: ImageData, chosen: np.ndarray, keep: int) -> Extracted:
     """`extract` of real images, with their kernel means, cached by all that decides it: data, split, resolution, which images,
     extractor and resizer."""
-    identity = (4, data.fingerprint, data.split, data.images.shape[1:], hashlib.sha256(chosen.tobytes()).hexdigest(), extractor.name, extractor.resizer, keep)
+    identity = (5, data.fingerprint, data.split, data.images.shape[1:], hashlib.sha256(chosen.tobytes()).hexdigest(), extractor.name, extractor.resizer, keep)
 
     def compute() -> dict[str, np.ndarray]:
         found = extract(extractor, data.images[chosen], keep)
@@ -336,7 +336,7 @@ class Scorer:
             return {"json": np.array(json.dumps(found))}
 
         identity = (
-            "bounds", 5, *of, source.fingerprint, source.split, hashlib.sha256(chosen.tobytes()).hexdigest(), preset.samples,
+            "bounds", 6, *of, source.fingerprint, source.split, hashlib.sha256(chosen.tobytes()).hexdigest(), preset.samples,
             self.extractor.name, self.extractor.resizer, SECOND, self.keep, self.by_label,
         )
         return tuple(json.loads(str(_cached(identity, compute)["json"])))

@@ -83,8 +83,8 @@ def batch_norm_momentum_changed(monkeypatch, original=Config.resolved_recipe):
 
 
 def no_power_iteration(monkeypatch, original=layers.SpectralNorm.__init__):
-    def init(self, weight, eps, iterations):
-        original(self, weight, eps, 0)
+    def init(self, weight, eps, iterations, *more):
+        original(self, weight, eps, 0, *more)
 
     monkeypatch.setattr(layers.SpectralNorm, "__init__", init)
 

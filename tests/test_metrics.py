@@ -2,9 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+import timm
 import torch
 
-from repro import cli, data, evaluate, metrics, validation, weights
+from repro import cli, data, evaluate, features, metrics, validation, weights
 from repro.config import ReproError
 from repro.features import EfficientNetLite, load_extractor
 from repro.metrics import Statistics, frechet_distance, inception_score
@@ -442,3 +443,16 @@ def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(make_c
     assert scores["kid_by_class"][shapes_data.class_names[k]] == pytest.approx(alone, abs=1e-4)
     order = np.random.default_rng(0).permutation(len(images))
     assert scorer(images[order], labels[order])["intra_kid"] == pytest.approx(scores["intra_kid"], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", list(features.LITE))
+def test_batch_norms_folded_into_convolutions_compute_the_same(name):
+    extractor = features.load_extractor(name)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in extractor.modules())
+    plain = timm.create_model(f"tf_{name}", pretrained=False).eval()
+    stored = torch.load(weights.in_package(features.LITE[name]), weights_only=True)
+    plain.load_state_dict(dict(zip(plain.state_dict(), stored.values(), strict=True)))
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8))  # more than pass at once
+    with torch.inference_mode():
+        expected = plain.forward_head(plain.forward_features(features.resize(images, 96) / 127.5 - 1), pre_logits=True)
+    assert (extractor(images)[0][""] - expected).norm() < 1e-5 * expected.norm()

@@ -26,7 +26,8 @@ def light_scores(monkeypatch):
             pass
 
         def __call__(self, images, labels, last=False):
-            return {"fid": float(images.astype(np.float64).var()), "is": float(images.mean()), "diversity": 1.0}
+            scores = {"fid": float(images.astype(np.float64).var()), "is": float(images.mean()), "diversity": 1.0, "kid_by_class": {"a": 0.5}}
+            return scores | ({"fid_lite2": 1.0} if last else {})
 
     monkeypatch.setattr(train, "Scorer", Light)
     monkeypatch.setattr(train, "nearest_training_images", lambda scorer, data, images: (images[:, None], {"samples": 0.0}))
@@ -160,6 +161,7 @@ def test_batches_visit_every_image_once_an_epoch_and_flip_when_asked(shapes_data
 
 def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
     record = train_in(tmp_path, make_config("attention_16"), shapes_data, "attention_16")
+    assert [s["step"] for s in record["scores"] if "fid_lite2" in s] == [4] and record["final"]["kid_by_class"] == {"a": 0.5}
     assert json.loads((tmp_path / "run.json").read_text()) == record
     assert record["status"] == "complete" and record["step"] == 4
     assert [h["step"] for h in record["history"]] == [1, 2, 3, 4] and [s["step"] for s in record["scores"]] == [2, 4]
