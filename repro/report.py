@@ -50,7 +50,8 @@ SHORT_LABELS = {"efficientnet_lite0": "Lite0", "efficientnet_lite2": "Lite2", "i
 
 
 def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
-    """The run records of a table by (row, seed); rows that do not exist at the resolution or have not run are left out.
+    """The run records of a table by (row, seed); rows that do not exist at the resolution or have not run are left out, a run that
+    broke down before its first score is not.
 
     Raises ReproError when two of them were scored by different definitions: such scores never share a column.
     """
@@ -62,7 +63,7 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
             continue
         for seed in range(study.seeds):
             record = study.run(name, seed).read()
-            if record is not None and record.get("final"):
+            if record is not None and (record.get("final") or runs.unstable(record)):
                 out[row.name, seed] = record
     definitions = {repr(sorted(r["definition"].items())) + f" on data {r['config'].get('data_fingerprint')}" for r in out.values()}
     if len(definitions) > 1:
@@ -287,6 +288,22 @@ def all_scores(study: Study, table: paper.Table) -> pd.DataFrame:
         if f"{metric}_mean" in numbers:
             shown[heading(metric, study.preset)] = _cells(numbers, metric, digits)
     return shown
+
+
+def averaged(study: Study, table: paper.Table) -> pd.DataFrame:
+    """Scores of the last step by the raw generator, and by an average of its weights that training never saw, with batch-norm
+    statistics of its own samples: a line a row, means over the seeds that have both; strings throughout."""
+    lines = []
+    for row in table.rows:
+        both = [(r["final"], r["shadow"]) for (name, _), r in records(study, table).items() if name == row.name and r.get("shadow")]
+        if both:
+            line = {"": row.label}
+            for metric in ("fid", "is", "kid"):
+                raw, average = (sum(of[k][metric] for of in both) / len(both) for k in (0, 1))
+                digits = METRICS[metric][2]
+                line |= {f"{heading(metric, study.preset)}, raw": f"{raw:.{digits}f}", f"{heading(metric, study.preset)}, averaged weights": f"{average:.{digits}f}"}
+            lines.append(line | {"average over the last": f"{1 / (1 - both[0][1]['decay']):,.0f} updates", "seeds": str(len(both))})
+    return pd.DataFrame(lines)
 
 
 def extractors_agree(study: Study, table: paper.Table) -> pd.DataFrame:

@@ -31,10 +31,11 @@ class Measured:
     metric: str = ""  # as over a column; the differences' unit
     published: float = math.nan  # the paper's own difference between these rows
     at_best: tuple[float, ...] = ()  # the same at each run's best scored step instead of its last
+    unstable: int = 0  # of the compared runs, how many collapsed or diverged: then no difference of the others stands for all
 
     @functools.cached_property
     def interval(self) -> tuple[float, float] | None:
-        return interval(self.differences)
+        return None if self.unstable else interval(self.differences)
 
     @property
     def verdict(self) -> str:
@@ -117,6 +118,10 @@ def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
                 out.append(float(sign * (np.mean(sides[0]) - np.mean(sides[1]))))
         return tuple(out)
 
+    unstable = sum(
+        record is not None and runs.unstable(record)
+        for row in (*better, *worse) for seed in range(study.seeds) for record in [study.run(run_name(rows()[row], study.preset), seed).read()]
+    )
     labels = [" and ".join(rows()[row].label for row in side) for side in (better, worse)]
     what = f"{name} decline from best to last, %" if comparison.measure == "decline" else name
     at_best = differences("best") if comparison.measure == "final" else ()
@@ -124,7 +129,7 @@ def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
     theirs = math.nan
     if comparison.measure == "final" and all(p for side in published for p in side):
         theirs = sign * float(np.mean([p.value for p in published[0]]) - np.mean([p.value for p in published[1]]))
-    return Measured(f"{what}, {labels[0]} against {labels[1]}", differences("final"), metric=what, published=theirs, at_best=at_best)
+    return Measured(f"{what}, {labels[0]} against {labels[1]}", differences("final"), metric=what, published=theirs, at_best=at_best, unstable=unstable)
 
 
 def _value(study: Study, name: str, seed: int, comparison: paper.Comparison, which: str) -> float | None:
@@ -302,6 +307,8 @@ def _evidence(m: Measured) -> str:
         return f"{m.text}: not run"
     mean = np.mean(m.differences)
     text = f"{m.text}: " + (f"{m.words[int(mean < 0)]} {abs(mean):.2f}" if mean else "no difference")
+    if m.unstable:
+        return text + f" (unstable: {m.unstable} of the compared runs collapsed or diverged, so no interval)"
     if m.interval is None:
         return text + " (1 seed, no interval)"
     low, high = m.interval

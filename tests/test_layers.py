@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from repro.config import RECIPES, Recipe
-from repro.layers import ConditionalBatchNorm, ResidualControl, SelfAttention, SpectralNorm
+from repro.layers import ConditionalBatchNorm, ResidualControl, SelfAttention, SpectralNorm, attention_weights, fused_attention
 
 
 def numpy_attention(x, f, g, h, v, gamma, pool):
@@ -76,6 +76,20 @@ def test_attention_in_linear_memory_is_the_same_attention(recipe, monkeypatch):
     values = block._keys(block.value(x)).flatten(2).transpose(1, 2)
     attended = (block.attention_map(x) @ values).transpose(1, 2).unflatten(2, (8, 8))
     torch.testing.assert_close(block(x), x + block.output(attended), rtol=1e-4, atol=1e-4)
+
+
+def test_attention_has_float32_logits_on_every_path_in_bf16(monkeypatch):
+    """Logits of tens, which bf16 would round by tenths: the plain path is as near to float32 as the fused one, and so is the map."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, n, d, generator=generator) for n, d in ((256, 8), (64, 8), (64, 32)))
+    query, key, value = 3 * query.bfloat16(), 3 * key.bfloat16(), value.bfloat16()
+    exact = torch.softmax(query.double() @ key.double().transpose(1, 2), dim=-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        weights = attention_weights(query, key)
+        plain, fused = weights.to(value.dtype) @ value, fused_attention(query, key, value)
+    assert weights.dtype == torch.float32 and (weights - exact).abs().max() < 1e-4
+    errors = [(attended.double() - exact @ value.double()).abs().mean() for attended in (plain, fused)]
+    assert errors[0] < 2 * errors[1]
 
 
 @pytest.mark.parametrize("block", [SelfAttention, ResidualControl])

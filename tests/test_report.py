@@ -85,6 +85,24 @@ def test_an_ended_run_says_where(study_of):
     assert shown.loc["SN on D", "status"] == "collapsed at step 4"
 
 
+def test_a_run_that_diverged_before_its_first_score_is_in_the_table(study_of):
+    study = study_of({"sn_d": [300, 310], "sn_g_d": [200, 210]})
+    run = study.run("sn_d", 1)
+    record = {k: v for k, v in run.read().items() if k not in ("final", "best")}
+    run.write(record | {"status": "diverged", "scores": [], "step": 1})
+    shown = report.present(study, paper.FIGURE3).set_index("").loc["SN on D"]
+    assert shown["status"] == "complete, diverged at step 1" and "(1 of 2 seeds)" in shown["ours: FID (Lite0)"]
+
+
+def test_averaged_weights_stand_beside_the_raw_ones(study_of):
+    study = study_of({"none": [300, 310], "attention_16": [280]})
+    run = study.run("none", 1)
+    run.write(run.read() | {"final": run.read()["final"] | {"kid": 0.5}, "shadow": {"decay": 0.99, "fid": 250.0, "is": 9.0, "kid": 0.4}})
+    shown = report.averaged(study, paper.TABLE1)
+    assert shown[""].to_list() == ["no block"] and shown["seeds"].item() == "1" and shown["average over the last"].item() == "100 updates"
+    assert shown["FID (Lite0), raw"].item() == "310.0" and shown["FID (Lite0), averaged weights"].item() == "250.0"
+
+
 def test_scores_of_two_definitions_are_never_mixed(study_of):
     study_of({"none": [100]})
     study = study_of({"attention_16": [90]}, definition={"extractor": "efficientnet_lite0", "resizer": "r", "samples": 11, "references": 20})

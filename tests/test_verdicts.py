@@ -51,6 +51,16 @@ def test_intra_kid_stands_in_where_no_run_has_intra_fid(study_of):
     assert line["verdict"] == "supported" and line["evidence"].count("intra KID (Lite0)") == 2 and "intra FID" not in line["evidence"]
 
 
+def test_a_run_that_breaks_down_settles_nothing_and_is_never_dropped(study_of):
+    """The unstable row's other seeds score far better: without the broken run they would win."""
+    study = study_of({"sn_g_d": [400, 401, 402], "sn_d": [100, 101, 102]})
+    assert verdicts(study, "C1")["verdict"].item() == "contradicted"
+    run = study.run("sn_d", 2)
+    run.write(run.read() | {"status": "diverged"})
+    line = verdicts(study, "C1").iloc[0]
+    assert line["verdict"] == "inconclusive" and "unstable: 1 of the compared runs" in line["evidence"]
+
+
 def test_the_decline_is_from_best_to_last(study_of):
     study = study_of({"sn_g_d": [150, 160, 155], "sn_g_d_ttur": [100, 101, 102]},
                      best={"sn_g_d": 100, "sn_g_d_ttur": 99})
