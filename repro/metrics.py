@@ -18,7 +18,7 @@ from .rng import stream
 KERNEL_ROWS = 500  # of a matrix of kernel values that are in memory at once
 KID_PER_CLASS = 20  # images of a class, real and generated, for its KID: unbiased for any number, so few only spread it. A random 50,000 of ImageNet
 # hold 28 of its rarest class
-MINIMUM_PER_CLASS = 500  # images of a class, real and generated, for an intra-class FID: our choice. Small samples read high (results/cifar10-cpu/metrics.ipynb:
+MINIMUM_PER_CLASS = 500  # images of a class, real and generated, for an intra-class FID: our choice. Small samples read high (`repro validate --preset cifar10-cpu`:
 # real images 251 at 1,000, 9 extrapolated to endless many), so these FIDs compare rows of equal counts only
 
 
