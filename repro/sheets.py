@@ -26,7 +26,7 @@ def _encoded(sheet: np.ndarray, kind: str, **options) -> bytes:
 def picture(sheet: np.ndarray) -> bytes:
     """A run's picture (`runs.PICTURE`) from uint8 (H, W, 3): a fifth of a PNG, and like it at more than twice the size.
 
-    Colour keeps its full resolution, else the edges of 32 px images smear. A block is 8x8 pixels, so none spans two images.
+    Colour keeps its full resolution, else the edges of 32 px images smear. A block is 8x8 pixels: none spans two images of a grid.
     """
     return _encoded(sheet, "jpeg", quality=80, subsampling="4:4:4", progressive=True)
 

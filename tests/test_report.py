@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro import attention, cli, pages, paper, plots, report, runs
+from repro import attention, cli, pages, paper, plots, report, runs, sheets
 from repro.config import ReproError
 from repro.study import Study, configure, rows, run_name
 from repro.verdicts import verdicts
@@ -235,6 +235,15 @@ def test_attention_that_was_not_recorded_is_not_run(study_of):
     assert report.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
     assert "No picture of attention" in plots.picture(study, "sagan", "attention").data
     assert verdicts(study_of({"attention_16": [100, 101]}), "C7").iloc[0]["verdict"] == "not run"
+
+
+def test_a_run_s_picture_is_of_a_kind_that_notebook_viewers_show(study_of):
+    from nbconvert.utils.base import NbConvertBase
+
+    study = study_of({"sagan": [100]})
+    runs.write_atomically(study.run(run_name(rows()["sagan"], study.preset), 0).picture("attention"), sheets.picture(np.zeros((8, 8, 3), np.uint8)))
+    image = plots.picture(study, "sagan", "attention")
+    assert image._mimetype in NbConvertBase().display_data_priority and image._repr_mimebundle_()[0][image._mimetype]
 
 
 def test_the_tables_of_attention_and_neighbours(study_of):
