@@ -338,7 +338,7 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         found = {}
         if attention.blocks(g):
             measured, shown = attention.look(sampled, d, config, precision, device)
-            found["attention"] = [*record["attention"], {"step": step} | measured]
+            found["attention"] = [*record["attention"], {"step": step} | runs.shortened(measured)]
             attention.write(run, shown)
         if last or reason:
             nearest, found["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
