@@ -103,7 +103,7 @@ FAULTS = [  # a fault, the row it is planted in, and where the check first has t
     (softmax_over_queries, "attention_8", "history.gamma_g.8x8", 1),
     (labels_shuffled, "none", "history.loss_d", 1),
     (batch_norm_evaluated_with_the_batch, "none", "scores.fid", 2),
-    (batch_norm_momentum_changed, "none", "scores.diversity", 2),
+    (batch_norm_momentum_changed, "none", "scores.diversity", 4),
     (no_power_iteration, "none", "history.loss_d", 1),
     (other_samples, "none", "scores.consistency", 2),
 ]
