@@ -2,7 +2,7 @@
 
     python benchmarks/pilot.py
 
-The records are results/cifar10-pilot*/runs, of seeds from 100 on, which no study uses. The code revision in each has the presets
+The records are results/cifar10-cpu/pilot, of seeds from 100 on, which no study uses. The code revision in each has the presets
 that made them (`cifar10-pilot`: rates x2, `cifar10-pilot-fast`: x4; otherwise `cifar10-cpu`'s settings, a score every 250 steps).
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RECORDS = Path(__file__).resolve().parent.parent / "results" / "cifar10-cpu" / "pilot"
 EVERY = 250  # steps between scores
 SHOWN = (1000, 1500, 2000, 2500, 3000, 3500, 4000)
 FROM = 1500  # the step from which the curve is straight enough
@@ -29,7 +29,7 @@ def scatter(of_step: dict[int, float]) -> float:
 
 def main() -> None:
     lines = []
-    for path in sorted(RESULTS.glob("cifar10-pilot*/runs/*/seed*/run.json")):
+    for path in sorted(RECORDS.glob("*.json")):
         record = json.loads(path.read_text())
         fid = {s["step"]: s["fid"] for s in record["scores"]}
         config = record["config"]

@@ -45,6 +45,10 @@ SHAPES_COUNT = 10_000  # training images of symmetric_shapes
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
+def _no_test_split() -> None:
+    """Of data that have none. A function with a name: data go to other processes."""
+
+
 @dataclass(frozen=True)
 class ImageData:
     """A split: images uint8 (N, R, R, 3), labels int64 (N,), class names, and the SHA-256 of images and labels.
@@ -58,7 +62,7 @@ class ImageData:
     class_names: tuple[str, ...]
     fingerprint: str
     split: str = "train"
-    test: Callable[[], ImageData | None] = lambda: None  # reads the test split when it is asked for; None where there is none
+    test: Callable[[], ImageData | None] = _no_test_split  # reads the test split when it is asked for; None where there is none
 
     @property
     def num_classes(self) -> int:
