@@ -276,21 +276,28 @@ def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(make_c
     assert steady(runs.Run(tmp_path).read()) == steady(record) and (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
 
 
-def test_every_run_keeps_an_average_beside_its_training(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
+@pytest.fixture
+def states(monkeypatch):
+    """G's state after each step from here on."""
     seen, original = [], train.update_g
 
     def watch(config, g, *a):
         out = original(config, g, *a)
-        seen.append(g.state_dict()["last_conv.bias"].clone())
+        seen.append(snapshot(g))
         return out
 
+    monkeypatch.setattr(train, "update_g", watch)
+    return seen
+
+
+def test_every_run_keeps_an_average_beside_its_training(make_config, shapes_data, tmp_path, light_scores, states):
     config = make_config(average_scale=1e-4)  # a decay of 0.37: an average of few steps
     plain = train_in(tmp_path / "plain", make_config(average_scale=1.0), shapes_data)
-    monkeypatch.setattr(train, "update_g", watch)
+    states.clear()
     record = train_in(tmp_path / "short", config, shapes_data)
     assert record["history"] == plain["history"] and record["scores"] == plain["scores"]  # never in training
-    average = seen[0]
-    for weights in seen[1:]:
+    average, *rest = (state["last_conv.bias"] for state in states)
+    for weights in rest:
         average = torch.lerp(weights, average, config.shadow_decay)
     torch.testing.assert_close(checkpoint.read_checkpoint(tmp_path / "short" / "checkpoint.pt")["shadow"]["module.last_conv.bias"], average)
     assert record["shadow"]["decay"] == config.shadow_decay == pytest.approx(math.exp(-1), rel=1e-3)
@@ -303,6 +310,8 @@ def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_c
     with torch.no_grad():
         for weight in g.parameters():
             weight.mul_(1.5)  # other weights than its averages belong to
+    for norm in (m for m in g.modules() if isinstance(m, train.BatchNorm)):
+        norm.num_batches_tracked.fill_(1000), norm.running_mean.fill_(7)
     own = train.with_own_statistics(g, config, "fp32", "cpu")
     inputs, hook = [], own.last_norm.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     own.eval()
@@ -311,7 +320,7 @@ def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_c
     x = torch.cat(inputs)
     torch.testing.assert_close(own.last_norm.running_mean, x.mean((0, 2, 3)), atol=0.05, rtol=0.2)
     torch.testing.assert_close(own.last_norm.running_var, x.var((0, 2, 3)), atol=0.0, rtol=0.3)
-    assert torch.equal(g.last_norm.running_mean, torch.zeros_like(g.last_norm.running_mean))  # a copy
+    assert (g.last_norm.running_mean == 7).all()  # a copy
     assert [m.momentum for m in own.modules() if isinstance(m, train.BatchNorm)] == [m.momentum for m in g.modules() if isinstance(m, train.BatchNorm)]
 
 
@@ -340,39 +349,23 @@ def test_a_training_seed_is_three_streams_and_each_can_be_pinned(make_config, sh
         dataclasses.replace(make_config(), pinned=("data",))
 
 
-def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    seen, original = [], train.update_g
-
-    def watch(config, g, *a):
-        out = original(config, g, *a)
-        seen.append(g.state_dict()["last_conv.bias"].clone())
-        return out
-
-    monkeypatch.setattr(train, "update_g", watch)
+def test_ema_averages_parameters_and_copies_the_rest(make_config, shapes_data, tmp_path, light_scores, states):
     train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, steps=4), shapes_data)
     state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
-    average = seen[1]  # ema_start 2: the average begins with the weights after step 2
-    for weights in seen[2:]:
+    _, average, *rest = (state["last_conv.bias"] for state in states)  # ema_start 2: the average begins with the weights after step 2
+    for weights in rest:
         average = 0.9 * average + 0.1 * weights
     torch.testing.assert_close(state["ema"]["module.last_conv.bias"], average)
     for name in ("last_norm.running_mean", "stem.parametrizations.weight.0.u"):
         assert torch.equal(state["ema"][f"module.{name}"], state["g"][name])
 
 
-def test_buffers_are_averaged_where_the_recipe_says_so(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    seen, original = [], train.update_g
-
-    def watch(config, g, *a):
-        out = original(config, g, *a)
-        seen.append(g.state_dict() | {name: b.clone() for name, b in g.named_buffers()})
-        return out
-
-    monkeypatch.setattr(train, "update_g", watch)
+def test_buffers_are_averaged_where_the_recipe_says_so(make_config, shapes_data, tmp_path, light_scores, states):
     train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, ema_buffers=True, steps=4), shapes_data)
     state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
     for name in ("last_norm.running_mean", "stem.parametrizations.weight.0.u"):
-        average = seen[1][name]
-        for buffers in seen[2:]:
+        average = states[1][name]
+        for buffers in states[2:]:
             average = 0.9 * average + 0.1 * buffers[name]
         torch.testing.assert_close(state["ema"][f"module.{name}"], average)
         assert not torch.equal(average, state["g"][name])
