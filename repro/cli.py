@@ -52,6 +52,9 @@ def reproduce(
     preset: PresetOption = "smoke",
     tables: Annotated[Optional[str], typer.Option(help="Tables, joined by commas: table1, table2, figure3 (the default is these), recipes.")] = None,
     seeds: Annotated[Optional[int], typer.Option(help="Training seeds a row; default: the preset's.")] = None,
+    settled: Annotated[bool, typer.Option("--until-settled", help="Seed after seed of what is open by the preset's plan, until nothing is.")] = False,
+    most_seeds: Annotated[Optional[int], typer.Option(min=1, help="With --until-settled: stop at so many seeds, if the plan allows more.")] = None,
+    max_hours: Annotated[float, typer.Option(min=0, help="As --max-minutes, in hours.")] = math.inf,
     jobs: JobsOption = None,
     data: DataOption = None,
     out: OutOption = "outputs",
@@ -63,17 +66,28 @@ def reproduce(
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
     from . import pages, paper, report as reports
+    from .effects import show_effects
+    from .settle import until_settled
     from .study import Study
-    from .verdicts import show_effects, verdicts
+    from .verdicts import in_words, verdicts
 
     start = time.monotonic()
     names = _table_names(tables, preset)
+    if settled and (seeds or tables):
+        raise ReproError("With --until-settled the plan says which rows and seeds are trained: leave --seeds and --tables out.")
+    if most_seeds and not settled:
+        raise ReproError("--most-seeds goes with --until-settled: name the number of training seeds with --seeds.")
     if seeds is None:
         seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
-    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=max_minutes, address=address, devices=devices, compiled=compiled)
-    missing = study.missing(names)
-    _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(missing)} to train.")
-    study.ensure(*names)
+    minutes = min(max_minutes, 60 * max_hours)
+    study = Study(preset, seeds, executor, out=out, data=data, jobs=jobs, max_minutes=minutes, address=address, devices=devices, compiled=compiled)
+    if settled:
+        until_settled(study, most_seeds, _say)
+        study.seeds = Study.in_folder(str(study.folder)).seeds
+        names = study.finished_tables()
+    else:
+        _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(study.missing(names))} to train.")
+        study.ensure(*names)
     pages.write_notebooks(study, names, study.folder)
 
     for name in names:
@@ -83,8 +97,9 @@ def reproduce(
     if paper.RECIPE_TABLE.name in names:
         _print_frame(show_effects(study, paper.RECIPE_TABLE), "What each change moves")
     if set(names) & set(paper.TABLES):
-        _print_frame(verdicts(study)[["claim", "verdict", "evidence"]], "Verdicts")
-    _print_difference(study, Study(preset, seeds, executor="none", out="results"), names)
+        _print_frame(verdicts(study)[["claim", "verdict", "finding"]], "Verdicts")
+        _say(in_words(study))
+    _print_difference(study, Study(preset, study.seeds, executor="none", out="results"), names)
     _say(f"Notebooks, tables and figures: {_relative(study.folder, runs.PROJECT)}. {time.monotonic() - start:.0f} s in all.")
 
 
@@ -399,8 +414,12 @@ def commands(
 
 @app.command()
 def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
-    """List the runs of a preset."""
+    """List the runs of a preset, its plan and where its looks stand."""
+    from . import plan as plans
+    from .comparisons import judge
+    from .settle import progress
     from .study import Study
+    from .verdicts import in_words
 
     study = Study(preset, executor="none", out=out)
     paths = sorted((study.folder / "runs").glob("*/seed*/run.json"))
@@ -413,6 +432,34 @@ def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
         error = f"  {record['error']}" if record["error"] else ""
         name = f"{path.parent.parent.name}/{path.parent.name}"
         print(f"{name:32} {record['status']:12} step {record['step']:>7}/{record['config']['preset']['steps']}{score}{error}")
+    declared = plans.read(study)
+    if declared:
+        _say("\n".join([in_words(study), *progress(study, declared, judge(study), declared.most_seeds)]))
+
+
+@app.command()
+def plan(
+    preset: PresetOption = "cifar10",
+    most_seeds: Annotated[int, typer.Option(min=1, help="The most training seeds a row that the study will take.")] = 5,
+    scores: Annotated[int, typer.Option(min=1, help="Over how many of the last scores the endpoint is averaged.")] = 3,
+    pilot: Annotated[str, typer.Option(help="Where the reasons stand.")] = "",
+    out: Annotated[str, typer.Option(help="The folder of studies (relative to the project).")] = "results",
+) -> None:
+    """Write the plan of a preset, before its first run: what is compared, by which measure, and when its runs are looked at."""
+    import json
+
+    from . import plan as plans
+    from .study import Study
+
+    study = Study(preset, executor="none", out=out)
+    path = study.folder / "plan.json"
+    if path.exists():
+        raise ReproError(f"{path} exists: edit it, and say in its \"changes\" what changed after how many seeds.")
+    if any((study.folder / "runs").glob("*/seed*/run.json")):
+        raise ReproError(f"{study.folder} holds runs already: a plan is declared before the first one.")
+    raw = plans.draft(study.preset, most_seeds, scores, time.strftime("%Y-%m-%d", time.gmtime()), pilot)
+    runs.write_atomically(path, (json.dumps(raw, indent=1) + "\n").encode())
+    _say(f"The plan: {_relative(path, runs.PROJECT)}. Read it and commit it before the first run.")
 
 
 def _table_names(tables: str | None, preset: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import textwrap
 from pathlib import Path
 
@@ -157,45 +158,56 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
 
 
 def comparisons(study: Study) -> Figure:
-    """Each comparison behind a verdict: every seed's paired difference, their mean and interval; a panel for each unit."""
-    from .verdicts import CONFIDENCE, comparisons as measured
+    """Each comparison behind a verdict in per cent: our interval, the margin as a band, the paper's own difference for the same rows."""
+    from . import plan
+    from .verdicts import comparisons as measured
 
-    frame = measured(study)
+    frame, declared = measured(study), plan.read(study)
+    frame = frame[frame["low"].notna()].reset_index(drop=True)
     if frame.empty:
-        return _empty("no comparisons have run")
-    labels = [f"{c}: {text.removeprefix(f'{metric}, ')}" for c, text, metric in zip(frame["claim"], frame["comparison"], frame["metric"])]
-    frame["label"] = [textwrap.fill(label, 42) for label in labels]  # on few lines, else they leave the axes no room
-    panels = [(metric, part.reset_index(drop=True)) for metric, part in frame.groupby("metric", sort=False)]
-    sizes = [part["label"].str.count("\n").clip(upper=1).sum() / 2 + len(part) + 1.2 for _, part in panels]
-    figure, axes = plt.subplots(len(panels), 1, figsize=(9.5, 0.36 * sum(sizes) + 0.5 * len(panels)), squeeze=False, height_ratios=sizes)
-    color = sns.color_palette("colorblind")[0]
-    for axis, (metric, part) in zip(axes[:, 0], panels, strict=True):
-        axis.axvline(0, color="0.3", linewidth=1)
-        errors = [(part["mean"] - part["low"]).fillna(0), (part["high"] - part["mean"]).fillna(0)]
-        axis.errorbar(part["mean"], part.index, xerr=errors, fmt="D", color=color, capsize=3, label=f"mean, {CONFIDENCE:.0%} interval; right of 0: as claimed")
-        for y, differences in enumerate(part["differences"]):
-            axis.plot(differences, [y] * len(differences), "o", color="0.2", markersize=4, alpha=0.7, label="a training seed" if y == 0 else None)
-        axis.set(yticks=part.index, yticklabels=part["label"], ylim=(len(part) - 0.4, -0.6), xlabel=f"{metric}: gain")
-        axis.margins(x=0.08)
-    axes[0, 0].legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+        return _empty("no comparison has an interval yet")
+    budgets = frame.groupby(["claim", "comparison"])["budget"].transform("size") > 1
+    labels = [f"{c}: {text}" + (f", at equal {budget}" if several else "") for c, text, budget, several in zip(frame["claim"], frame["comparison"], frame["budget"], budgets, strict=True)]
+    labels = [textwrap.fill(label, 62) for label in labels]
+    reach = 1.1 * max(30.0, frame["low"].abs().max(), frame["high"].abs().max())
+    figure, axis = plt.subplots(figsize=(9.5, 1.4 + 0.26 * sum(2 + label.count("\n") for label in labels)))
+    margin = 100 * declared.margin
+    axis.axvspan(-margin, margin, color="0.85", label=f"differences that do not count ({100 * math.expm1(declared.margin):.0f} %)")
+    axis.axvline(0, color="0.3", linewidth=1)
+    errors = [frame["gain"] - frame["low"], frame["high"] - frame["gain"]]
+    blue, orange = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
+    axis.errorbar(frame["gain"], frame.index, xerr=errors, fmt="o", color=blue, capsize=3, label="ours, with its interval; right of 0: as claimed")
+    published = frame["paper"].fillna(frame["paper_relative"])
+    inside = published.abs() <= reach
+    axis.plot(published[inside], frame.index[inside], "D", color=orange, fillstyle="none", markersize=8, label="the paper's, same rows")
+    relative = frame["paper_relative"][frame["paper_relative"].abs() <= reach]
+    if len(relative):
+        axis.plot(relative, relative.index, "s", color=orange, fillstyle="none", markersize=8, label="the paper's, same size relative to the image")
+    for y in frame.index[~inside & published.notna()]:
+        axis.annotate(f"paper {published[y]:+.0f} %", (reach, y), ha="right", va="bottom", color=orange, fontsize=9)
+    for y, outcome in enumerate(frame["outcome"]):
+        axis.annotate(outcome, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axis.set(yticks=frame.index, yticklabels=labels, ylim=(len(frame) - 0.4, -0.6), xlim=(-reach, reach), xlabel="gain in the claim's direction, per cent")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.14 * 8 / (len(frame) + 4)), ncols=2, frameon=False)
     return _finished(figure)
 
 
 def effects(study: Study, table: paper.Table) -> Figure:
-    """Each row's paired difference in FID to the reference with its interval, the largest first; the band is attention's own effect."""
-    from .verdicts import effects as measured
+    """Each row's change of FID against the reference with its interval, in per cent, the largest first; attention's own in another colour."""
+    from .effects import effects as measured
 
     frame = measured(study, table)
     if frame.empty:
         return _empty("no scored runs")
     figure, axis = plt.subplots(figsize=(9, 1.2 + 0.36 * len(frame)))
-    own = frame.loc[frame["row"] == "recipe_none", "difference"].abs()
-    if len(own):
-        axis.axvspan(-own.iloc[0], own.iloc[0], color="0.6", alpha=0.3, label="as large as attention's effect")
     axis.axvline(0, color="0.3", linewidth=1)
-    errors = (frame["high"] - frame["difference"]).fillna(0)
-    axis.errorbar(frame["difference"], frame.index, xerr=errors, fmt="o", color=sns.color_palette("colorblind")[0], capsize=3, label="mean over seeds, 95 % interval")
-    axis.set(yticks=frame.index, yticklabels=frame["label"], xlabel=f"{report.heading('fid', study.preset)}: difference to released_code (left of 0 is better)")
+    own = frame["row"] == "recipe_none"
+    for which, color, label in ((~own, 0, "a changed setting"), (own, 1, "attention left out")):
+        part = frame[which]
+        if len(part):
+            errors = (part["high"] - part["difference"]).fillna(0)
+            axis.errorbar(part["difference"], part.index, xerr=errors, fmt="o", color=sns.color_palette("colorblind")[color], capsize=3, label=f"{label}, 95 % interval")
+    axis.set(yticks=frame.index, yticklabels=frame["label"], xlabel=f"change of {report.heading('fid', study.preset)} against released_code, per cent (left of 0 is better)")
     axis.invert_yaxis()
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     return _finished(figure)

@@ -65,10 +65,15 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
             record = study.run(name, seed).read()
             if record is not None and (record.get("final") or runs.unstable(record)):
                 out[row.name, seed] = record
-    definitions = {repr(sorted(r["definition"].items())) + f" on data {r['config'].get('data_fingerprint')}" for r in out.values()}
-    if len(definitions) > 1:
-        raise ReproError(f"The runs of {table.name} were scored in different ways ({' / '.join(definitions)}): score them alike.")
+    check_scored_alike(table.name, out.values())
     return out
+
+
+def check_scored_alike(what: str, found: Iterable[dict]) -> None:
+    """Raise ReproError when runs were scored by different definitions: such scores never stand beside each other."""
+    definitions = {repr(sorted(r["definition"].items())) + f" on data {r['config'].get('data_fingerprint')}" for r in found}
+    if len(definitions) > 1:
+        raise ReproError(f"The runs of {what} were scored in different ways ({' / '.join(definitions)}): score them alike.")
 
 
 def heading(metric: str, preset: Preset) -> str:

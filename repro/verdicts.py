@@ -1,320 +1,231 @@
-"""The paper's claims against the runs: paired differences over training seeds, their intervals, and a verdict."""
+"""A verdict on each claim of the paper, and the sentences, tables and numbers that say it."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from . import paper, report, runs
-from .config import Preset
-from .study import Study, configure, rows, run_name
+from .comparisons import INERT, NOT_DECLINED, NOT_TESTABLE, TOO_SHORT, UNSTABLE, Judged, judge
+from .plan import Plan
+from .plan import read as read_plan
+from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, any_false, share
+from .study import Study, rows
 
-CONFIDENCE = 0.95
-POWER = 0.8  # chance with which a claim would be settled, in `seeds_needed`
-BOOTSTRAP_FROM = 5  # seeds: fewer differences have too few distinct resamples
-MOST_SEEDS = 1000  # that `seeds_needed` tries
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One comparison of a claim: paired differences over seeds, positive in the claim's direction, with their interval."""
-
-    text: str
-    differences: tuple[float, ...]
-    words: tuple[str, str] = ("better by", "worse by")  # for a positive and a negative mean
-    metric: str = ""  # as over a column; the differences' unit
-    published: float = math.nan  # the paper's own difference between these rows
-    at_best: tuple[float, ...] = ()  # the same at each run's best scored step instead of its last
-    unstable: int = 0  # of the compared runs, how many collapsed or diverged: then no difference of the others stands for all
-
-    @functools.cached_property
-    def interval(self) -> tuple[float, float] | None:
-        return None if self.unstable else interval(self.differences)
-
-    @property
-    def verdict(self) -> str:
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
-            return "inconclusive"
-        return "supported" if self.interval[0] > 0 else "contradicted"
+NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
+JUDGED = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, DEPENDS, OPEN, MIXED)
+COLUMNS = ("claim", "statement", "verdict", "finding")
+UNIT = "per cent are 100 times the logarithm of the ratio of two scores: the same in both directions, and the usual per cent where they are small"
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The interval of the mean at `CONFIDENCE`: Student's t for two to four values, a seeded BCa bootstrap from BOOTSTRAP_FROM; None for fewer."""
-    from scipy import stats
-
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return None
-    if len(values) >= BOOTSTRAP_FROM and np.ptp(values) > 0:
-        rng = np.random.default_rng(2018)
-        found = stats.bootstrap((values,), np.mean, confidence_level=CONFIDENCE, method="BCa", random_state=rng).confidence_interval
-        return float(found.low), float(found.high)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
-
-
-def p_value(values: Sequence[float]) -> float:
-    """Of the two-sided paired t test that the mean is zero; NaN for one value, or for equal ones."""
-    from scipy import stats
-
-    return float(stats.ttest_1samp(values, 0).pvalue) if len(values) > 1 and np.ptp(values) > 0 else math.nan
-
-
-def holm(p_values: Sequence[float]) -> np.ndarray:
-    """p values adjusted for their number (Holm 1979): the chance that any of several true null hypotheses is rejected stays as stated."""
-    p = np.asarray(p_values, float)
-    order = np.argsort(p)  # NaN last
-    count = int(np.isfinite(p).sum())
-    adjusted = np.full(len(p), math.nan)
-    adjusted[order[:count]] = np.minimum(np.maximum.accumulate(p[order[:count]] * np.arange(count, 0, -1)), 1)
-    return adjusted
-
-
-def seeds_needed(values: Sequence[float]) -> float:
-    """The training seeds with which the paired t test would find a mean such as this one, given this spread, with `POWER`.
-
-    NaN for fewer than two values, infinity past MOST_SEEDS. From a few seeds both mean and spread are rough, so it is a hint.
-    """
-    from scipy import stats
-
-    values = np.asarray(values, float)
-    if len(values) < 2 or not np.ptp(values):
-        return math.nan
-    effect = abs(values.mean()) / values.std(ddof=1)
-    n = np.arange(2, MOST_SEEDS + 1)
-    limit = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
-    enough = stats.nct.sf(limit, n - 1, effect * np.sqrt(n)) >= POWER
-    return float(n[enough.argmax()]) if enough.any() else math.inf
-
-
-def measure(study: Study, comparison: paper.Comparison) -> Measured | None:
-    """The comparison over the seeds that have all its rows, by its other metric where none has its own; None when a side has no rows
-    at this resolution."""
-    if comparison.instead:
-        own = measure(study, dataclasses.replace(comparison, instead=""))
-        other = measure(study, dataclasses.replace(comparison, metric=comparison.instead, instead=""))
-        return own if own is None or own.differences or not other.differences else other
-    better, worse = (
-        [name for name in names if report.unavailable(rows()[name], study.preset) is None]
-        for names in (comparison.better, comparison.worse)
-    )
-    if not better or not worse:
-        return None
-    _, larger_is_better, _ = report.METRICS[comparison.metric]
-    name = report.heading(comparison.metric, study.preset)
-    sign = 1 if larger_is_better else -1
-
-    def differences(which: str) -> tuple[float, ...]:
-        out = []
-        for seed in range(study.seeds):
-            sides = [[_value(study, row, seed, comparison, which) for row in side] for side in (better, worse)]
-            if all(v is not None for side in sides for v in side):
-                out.append(float(sign * (np.mean(sides[0]) - np.mean(sides[1]))))
-        return tuple(out)
-
-    unstable = sum(
-        record is not None and runs.unstable(record)
-        for row in (*better, *worse) for seed in range(study.seeds) for record in [study.run(run_name(rows()[row], study.preset), seed).read()]
-    )
-    labels = [" and ".join(rows()[row].label for row in side) for side in (better, worse)]
-    what = f"{name} decline from best to last, %" if comparison.measure == "decline" else name
-    at_best = differences("best") if comparison.measure == "final" else ()
-    published = [[rows()[row].published.get(comparison.metric) for row in side] for side in (better, worse)]
-    theirs = math.nan
-    if comparison.measure == "final" and all(p for side in published for p in side):
-        theirs = sign * float(np.mean([p.value for p in published[0]]) - np.mean([p.value for p in published[1]]))
-    return Measured(f"{what}, {labels[0]} against {labels[1]}", differences("final"), metric=what, published=theirs, at_best=at_best, unstable=unstable)
-
-
-def _value(study: Study, name: str, seed: int, comparison: paper.Comparison, which: str) -> float | None:
-    record = study.run(run_name(rows()[name], study.preset), seed).read()
-    if record is None or record["status"] not in runs.FINISHED or not record.get(which):
-        return None
-    final = record[which].get(comparison.metric)  # intra FID only where classes have enough images
-    if final is not None and comparison.measure == "decline":
-        best = record["best"][comparison.metric]
-        return 100 * (final - best) / best
-    return final
-
-
-def measure_attention(study: Study, smaller: str, larger: str) -> Measured:
-    """How far a quantity of attention.statistics lies below another one, in G's block of the row sagan at the last scored step."""
-    row = rows()["sagan"]
-    differences, shares = [], []
-    for seed in range(study.seeds):
-        record = study.run(run_name(row, study.preset), seed).read()
-        if record is not None and record["status"] in runs.FINISHED and record.get("attention"):
-            last = record["attention"][-1]
-            (block,) = [name for name in last[larger] if name.startswith("G ")]
-            differences.append(last[larger][block] - last[smaller][block])
-            shares.append(last[smaller][block] / last[larger][block])
-    names = [report.ATTENTION[name].split(" (")[0] for name in (smaller, larger)]
-    of = f" (ratio {np.mean(shares):.2f})" if shares else ""
-    return Measured(f"in G, {names[0]} below {names[1]}{of}", tuple(differences), ("by", "no, above it by"), names[0])
-
-
-def measurements(study: Study, claim: paper.Claim) -> tuple[list[Measured], str]:
-    """The claim's comparisons as measured here, and in words what sets them apart: other feature maps, unequal budgets."""
-    preset = study.preset
-    remarks = _unequal_updates(claim, preset)
-    measured = [m for m in (measure(study, c) for c in claim.comparisons) if m]
-    if not measured and preset.resolution in claim.analogue:
-        measured = [m for m in (measure(study, c) for c in claim.analogue[preset.resolution]) if m]
-        remarks += f"At {preset.resolution} px, on the maps of the same size relative to the image. "
-    return measured + [measure_attention(study, *pair) for pair in claim.attention], remarks
-
-
-def _unequal_updates(claim: paper.Claim, preset: Preset) -> str:
-    """A sentence where the claim's rows update D a different number of times for each G update."""
-    compared = [rows()[name] for name in dict.fromkeys(name for c in claim.comparisons for name in (*c.better, *c.worse))]
-    updates = {row.label: configure(row, preset).recipe.d_steps for row in compared if report.unavailable(row, preset) is None}
-    if len(set(updates.values())) < 2:
-        return ""
-    return "Equal in G updates, not in D updates for each: " + ", ".join(f"{label} {n}" for label, n in updates.items()) + ". "
-
-
-def verdict(study: Study, claim: paper.Claim) -> dict[str, str]:
-    """claim, statement, verdict and evidence. The verdict is supported when every comparison is, contradicted when one is."""
-    preset = study.preset
-    measured, remarks = measurements(study, claim)
-    line = {"claim": claim.name, "statement": claim.statement}
-    if claim.untested:
-        return line | {"verdict": "not tested", "evidence": claim.untested[0].upper() + claim.untested[1:] + "."}
-    if not measured:
-        return line | {"verdict": "not testable", "evidence": f"Its feature maps do not exist at {preset.resolution} px."}
-    if not any(m.differences for m in measured):
-        return line | {"verdict": "not run", "evidence": "Its rows have no finished runs here."}
-    verdicts = {m.verdict for m in measured if m.differences}
-    if any(not m.differences for m in measured):
-        verdicts.add("inconclusive")
-    if "contradicted" in verdicts:
-        overall = "contradicted"
-    else:
-        overall = "inconclusive" if "inconclusive" in verdicts else "supported"
-    return line | {"verdict": overall, "evidence": remarks + "; ".join(map(_evidence, measured)) + "."}
-
-
-def comparisons(study: Study) -> pd.DataFrame:
-    """Every comparison behind the verdicts, in numbers: claim, comparison, metric, paper (its own difference), differences (ours, by seed),
-    mean, low, high, p, p_holm (over all of them), seeds_needed, at_best (the mean at the best scored steps)."""
-    lines = []
-    for claim in paper.CLAIMS:
-        for m in measurements(study, claim)[0]:
-            if m.differences:
-                low, high = m.interval or (math.nan, math.nan)
-                lines.append({
-                    "claim": claim.name, "comparison": m.text, "metric": m.metric, "paper": m.published, "differences": m.differences, "mean": float(np.mean(m.differences)),
-                    "low": low, "high": high, "p": p_value(m.differences), "seeds_needed": seeds_needed(m.differences),
-                    "at_best": float(np.mean(m.at_best)) if m.at_best else math.nan,
-                })
-    frame = pd.DataFrame(lines, columns=["claim", "comparison", "metric", "paper", "differences", "mean", "low", "high", "p", "seeds_needed", "at_best"])
-    frame.insert(9, "p_holm", holm(frame["p"]))
-    return frame
-
-
-def show_comparisons(study: Study) -> pd.DataFrame:
-    """`comparisons` for a reader: positive gains are in the claim's direction; strings throughout."""
-    frame = comparisons(study)
-    tested = frame["p"].notna().sum()
-    number = lambda v, form="{:.2f}": "–" if v != v else form.format(v)
-    needed = lambda n: "–" if n != n else f"more than {MOST_SEEDS:,}" if math.isinf(n) else f"{n:.0f}"
-    return pd.DataFrame({
-        "claim": frame["claim"],
-        "comparison": frame["comparison"],
-        f"paper ({paper.SETTING})": frame["paper"].map(lambda v: number(v, "{:+.2f}")),
-        "seeds": [str(len(d)) for d in frame["differences"]],
-        "gain": frame["mean"].map("{:+.2f}".format),
-        f"{CONFIDENCE:.0%} interval": [f"{low:+.2f} to {high:+.2f}" if low == low else "–" for low, high in zip(frame["low"], frame["high"])],
-        "p": frame["p"].map(lambda p: number(p, "{:.3f}")),
-        f"p for all {tested} (Holm)" if tested else "p (Holm)": frame["p_holm"].map(lambda p: number(p, "{:.3f}")),
-        "gain at the best steps": frame["at_best"].map(lambda v: number(v, "{:+.2f}")),
-        f"seeds for {POWER:.0%} power": frame["seeds_needed"].map(needed),
-    })
-
-
-def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFrame:
-    """Every row's paired difference to the table's reference row, the largest first: row, label, seeds, mean, difference, low, high.
-
-    Few seeds give a row no useful spread of its own, so the interval takes one spread for all: the residual of "row plus seed"
-    over the complete runs of the ResNet pair (a randomised block design; Student's t with (rows - 1)(seeds - 1) degrees of
-    freedom). It assumes that rows spread alike, and is missing with one seed.
-    """
-    from scipy import stats
-
-    tidy = report.scores(study, table)
-    final = tidy[(tidy["metric"] == metric) & tidy["final"]].pivot(index="row", columns="seed", values="value").dropna()
-    if table.reference not in final.index:
-        return pd.DataFrame(columns=["row", "label", "seeds", "mean", "difference", "low", "high"])
-    found = report.records(study, table)
-    alike = [
-        row for row in final.index
-        if rows()[row].recipe != "heykeetae" and all(found[row, seed]["status"] == "complete" for seed in final.columns)
-    ]
-    grid = final.loc[alike].to_numpy()
-    residual = grid - grid.mean(0) - grid.mean(1, keepdims=True) + grid.mean()
-    freedom, seeds = (grid.shape[0] - 1) * (grid.shape[1] - 1), final.shape[1]
-    half = math.nan
-    if freedom > 0:
-        half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(2 * (residual**2).sum() / freedom / seeds)
-    frame = pd.DataFrame({"mean": final.mean(axis=1), "difference": (final - final.loc[table.reference]).mean(axis=1)}).reset_index()
-    frame["low"], frame["high"] = frame["difference"] - half, frame["difference"] + half
-    frame.insert(1, "label", [rows()[row].label for row in frame["row"]])
-    frame.insert(2, "seeds", seeds)
-    frame = frame[frame["row"] != table.reference]
-    return frame.sort_values("difference", key=abs, ascending=False, ignore_index=True)
-
-
-def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
-    """`effects` for a reader, with whether each is larger than attention's own and whether its interval excludes zero."""
-    frame = effects(study, table)
-    own = frame.set_index("row")["difference"].get("recipe_none", math.nan)
-    interval = [f"{low:+.1f} to {high:+.1f}" if low == low else "–" for low, high in zip(frame["low"], frame["high"])]
-    clear = ["–" if low != low else "yes" if low > 0 or high < 0 else "no" for low, high in zip(frame["low"], frame["high"])]
-    larger = ["its own" if row == "recipe_none" else "yes" if abs(d) > abs(own) else "no" for row, d in zip(frame["row"], frame["difference"])]
-    return pd.DataFrame({
-        "changed": frame["label"],
-        report.heading("fid", study.preset): frame["mean"].map("{:.1f}".format),
-        "Δ to released_code": frame["difference"].map("{:+.1f}".format),
-        f"{CONFIDENCE:.0%} interval": interval,
-        "apart from zero": clear,
-        "larger than attention's": larger,
-    })
-
-
-def effects_in_words(study: Study, table: paper.Table) -> str:
-    """How many single settings move the score more than attention does, in a sentence."""
-    frame = effects(study, table).set_index("row")
-    knobs = frame[frame.index.str.startswith("knob_")]
-    if knobs.empty or "recipe_none" not in frame.index:
-        return "The rows that this takes have not all run."
-    own = frame.loc["recipe_none", "difference"]
-    larger = knobs[knobs["difference"].abs() > abs(own)]
-    names = f" ({', '.join(larger['label'])})" if len(larger) else ""
-    return (
-        f"Leaving attention out moves {report.heading('fid', study.preset)} by {own:+.1f}; {len(larger)} of the {len(knobs)} single settings move it"
-        f" further{names}, and so do {int((frame.drop(knobs.index)['difference'].abs() > abs(own)).sum())} of the {len(frame) - len(knobs) - 1} rows with a whole recipe changed."
-    )
-
-
-def _evidence(m: Measured) -> str:
-    if not m.differences:
-        return f"{m.text}: not run"
-    mean = np.mean(m.differences)
-    text = f"{m.text}: " + (f"{m.words[int(mean < 0)]} {abs(mean):.2f}" if mean else "no difference")
-    if m.unstable:
-        return text + f" (unstable: {m.unstable} of the compared runs collapsed or diverged, so no interval)"
-    if m.interval is None:
-        return text + " (1 seed, no interval)"
-    low, high = m.interval
-    return text + f" ({CONFIDENCE:.0%} interval of the gain {low:+.2f} to {high:+.2f}, {len(m.differences)} seeds)"
+def of_claim(outcomes: Sequence[str]) -> str:
+    """The verdict on a claim from the outcomes of its comparisons: contradicted by one, supported and "no difference" by all."""
+    for one in (CONTRADICTED, UNSTABLE, TOO_SHORT):
+        if one in outcomes:
+            return one
+    if len(set(outcomes)) == 1:
+        return outcomes[0]
+    return next((one for one in (OPEN, INERT) if one in outcomes), MIXED)
 
 
 def verdicts(study: Study, *claims: str) -> pd.DataFrame:
-    """The verdicts on the named claims, or on all: claim, statement, verdict, evidence."""
-    return pd.DataFrame([verdict(study, c) for c in paper.CLAIMS if not claims or c.name in claims])
+    """The verdicts on the named claims, or on all: claim, statement, verdict, finding (sentences)."""
+    plan, judged = read_plan(study), judge(study)
+    lines = []
+    for claim in paper.CLAIMS:
+        if claims and claim.name not in claims:
+            continue
+        own = [j for j in judged if j.comparison.claim == claim.name]
+        if plan is None:
+            verdict, finding = NO_PLAN, "Nothing was declared before this study's runs, so nothing is judged."
+        elif not own:
+            verdict, finding = NOT_TRIED, "The study's plan has no comparison for it."
+        else:
+            verdict, finding = of_claim([j.outcome for j in own]), _finding(own, plan, study)
+            if own[0].comparison.analogue:
+                finding = f"Tried on an analogue: {own[0].comparison.analogue}. {finding}"
+        lines.append((claim.name, claim.statement, verdict, finding))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
+    """The sentences of a claim's comparisons; one for all where none has been looked at yet."""
+    waiting = {j.remark for j in own if j.comparison.measure != "collapses" and j.outcome == OPEN and not j.looks}
+    if len(waiting) == 1 and len(own) > 1 and all(not j.looks for j in own):
+        (remark,) = waiting
+        return f"{remark[0].upper()}{remark[1:]}."
+    return " ".join(sentence(j, plan, study) for j in own)
+
+
+def in_words(study: Study) -> str:
+    """What the verdicts rest on, in a few sentences: the plan, what changed in it, the chance of a false one, mixed code."""
+    plan = read_plan(study)
+    if plan is None:
+        return (
+            f"No plan was declared for preset `{study.preset.name}` before its runs, so no claim is judged. "
+            + ("This study shows that everything runs." if study.preset.dataset == "symmetric_shapes" else "`repro plan` writes one.")
+        )
+    found = verdicts(study)
+    tested = [len(plan.of(claim)) for claim, verdict in zip(found["claim"], found["verdict"], strict=True) if verdict in JUDGED]
+    text = [
+        f"The plan was declared on {plan.declared}: the endpoint is the mean of ln {report.METRICS[plan.metric][0]} over the last {plan.scores} scores up to step {plan.step:,},"
+        f" differences below {_percent(plan.margin, 0)} per cent do not count, and looks are taken from {plan.first_look} to at most {plan.most_seeds} seeds."
+    ]
+    for change in plan.changes:
+        text.append(f"**Exploratory**: the plan changed on {change['date']} after {change['after_seeds']} seeds had run ({', '.join(change['fields'])}).")
+    if tested:
+        text.append(f"{len(tested)} claim{'s are' if len(tested) > 1 else ' is'} judged, each at {plan.alpha:.0%}: up to about {any_false(tested, plan.alpha):.0%} that any verdict is false if nothing is true.")
+    code = sorted({runs.revision(r) for row in plan.rows for seed in range(plan.most_seeds) if (r := study.run(row, seed).read()) and r["status"] in runs.FINISHED})
+    if len(code) > 1:
+        text.append(f"The runs are of {len(code)} revisions of the code ({', '.join(code)}).")
+    return " ".join(text)
+
+
+def names(which: Sequence[str]) -> str:
+    """Rows by their labels: "attention at 8 and 16"."""
+    labels = [rows()[row].label for row in which]
+    start = labels[0].rsplit(" ", 1)[0]
+    if len(labels) > 1 and all(label.rsplit(" ", 1)[0] == start for label in labels):
+        labels[1:] = [label.rsplit(" ", 1)[1] for label in labels[1:]]
+    return " and ".join(labels)
+
+
+def sentence(j: Judged, plan: Plan, study: Study) -> str:
+    """What one comparison found, as a person would say it."""
+    c = j.comparison
+    if c.measure == "collapses":
+        return _of_collapses(j)
+    if sum(j.broken.values()) and j.outcome == UNSTABLE:
+        return f"{_compared(j, study)}: unstable, {sum(j.broken.values())} of {j.seeds * len(j.broken)} runs broke down, so nothing is concluded."
+    if not j.looks:
+        return f"{_compared(j, study)}: {_of_outcome(j, plan)}" + (f" ({j.remark})." if j.remark else ".")
+    parts = [_changes(j, budget, study) for budget in j.looks]
+    seeds = f"{j.at or j.seeds} seeds"
+    text = f"{_compared(j, study)}: {_of_outcome(j, plan)}. " + "; ".join(parts) + f" ({seeds})."
+    if j.outcome == OPEN:
+        text += f" About {j.needed} seeds would settle it at the present spread." if j.needed else _left_open(j, plan)
+    if j.at and j.seeds > j.at:
+        latest = {budget: looks[-1] for budget, looks in j.looks.items()}
+        text += f" With all {j.seeds} seeds: " + "; ".join(_range(look.low, look.high) for look in latest.values()) + " per cent"
+        text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
+    if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
+        text += f" A change as large as the paper's {_percent(max(j.published.values(), key=abs), 0)} per cent is not seen."
+    return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
+
+
+def _compared(j: Judged, study: Study) -> str:
+    c = j.comparison
+    if c.measure == "attention":
+        what = "colours that its maps attend to, against those under another image's map" if c.quantity == "colour" else "distance that its maps reach, against a map of the nearest 3x3 positions"
+        return f"{names(c.rows)[0].upper()}{names(c.rows)[1:]}, {what}"
+    metric = report.heading(j.metric, study.preset)
+    what = {"decline": f"decline of {metric}", "interaction": f"{metric} of structured classes relative to textured ones", "structured": f"{metric} of structured classes"}.get(c.measure, metric)
+    better, worse = names(c.side(better=True)), names(c.side(better=False))
+    return f"{better[0].upper()}{better[1:]} against {worse}, {what}"
+
+
+def _of_outcome(j: Judged, plan: Plan) -> str:
+    """The outcome in the words of its sentence."""
+    look = j.look()
+    small = look is not None and j.outcome in (SUPPORTED, CONTRADICTED) and max(abs(look.low), abs(look.high)) < plan.margin
+    by = f", by less than {100 * (math.exp(plan.margin) - 1):.0f} per cent" if small else ""
+    attends = j.comparison.measure == "attention"
+    better, worse = ("nearer in colour", "farther in colour") if j.comparison.quantity == "colour" else ("farther", "less far") if attends else ("better", "worse")
+    return {
+        SUPPORTED: f"{better}{by}", CONTRADICTED: f"{worse}{by}", NO_DIFFERENCE: f"no difference of {100 * (math.exp(plan.margin) - 1):.0f} per cent or more",
+        OPEN: "open", DEPENDS: "better at one budget and worse at another", TOO_SHORT: "too short to rank", INERT: "the map is uniform within 1 per cent, so it says nothing",
+        NOT_DECLINED: f"{names(j.comparison.side(better=False))} has not declined at this budget, so there is no decline to remove",
+    }[j.outcome]
+
+
+def _as_outcome(outcome: str) -> str:
+    return {UNSTABLE: "unstable (a later run broke down)"}.get(outcome, outcome)
+
+
+def _changes(j: Judged, budget: str, study: Study) -> str:
+    """How much the better side changes the score, at the look of the verdict."""
+    look = j.look(budget)
+    at = f"at equal {budget} " if len(j.looks) > 1 else ""
+    if math.isnan(look.low):
+        return f"{at}no interval"
+    if j.comparison.measure == "attention":
+        return f"{at}by {_range(look.low, look.high)} per cent"
+    name = {"decline": "the decline"}.get(j.comparison.measure, report.METRICS[j.metric][0])
+    lower, upper = (look.low, look.high) if report.METRICS[j.metric][1] else (-look.high, -look.low)
+    return f"{at}{name} changes by {_range(lower, upper)} per cent"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{_percent(low)} to {_percent(high)}"
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:+.{digits}f}" if digits else f"{100 * abs(value):.0f}"
+
+
+def _left_open(j: Judged, plan: Plan) -> str:
+    widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
+    if j.seeds >= plan.most_seeds:
+        return f" It stays open at {plan.most_seeds} seeds, which would have found a difference of {_percent(widest, 0)} per cent."
+    return f" More than {plan.most_seeds} seeds would be needed at the present spread."
+
+
+def _of_collapses(j: Judged) -> str:
+    (worse,), (better,) = j.comparison.side(better=False), j.comparison.side(better=True)
+    counts = [f"{rows()[row].label}: {j.broken[row]} of {j.seeds} runs collapse" + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "") for row in (worse, better)]
+    return "; ".join(counts) + (f" ({j.remark})." if j.remark else ".")
+
+
+def comparisons(study: Study) -> pd.DataFrame:
+    """Every comparison behind the verdicts at every budget, in numbers: a line each; gains are in the claim's direction, in per cent.
+
+    seeds: of the verdict's look; gain, low, high there; latest_*: at the last look; paper: the paper's own for the same rows,
+    paper_relative: for the maps of the same size relative to the image.
+    """
+    lines = []
+    for j in judge(study):
+        for budget in j.comparison.budgets:
+            look, last = j.look(budget), (j.looks.get(budget) or [None])[-1]
+            of = lambda at, name: 100 * float(getattr(at, name)) if at is not None else math.nan
+            lines.append({
+                "claim": j.comparison.claim, "comparison": _compared(j, study), "measure": j.comparison.measure, "budget": budget, "outcome": j.outcome,
+                "seeds": look.seeds if look else j.seeds, "gain": of(look, "estimate"), "low": of(look, "low"), "high": of(look, "high"),
+                "latest_seeds": last.seeds if last else j.seeds, "latest_gain": of(last, "estimate"), "latest_low": of(last, "low"), "latest_high": of(last, "high"),
+                "broken": sum(j.broken.values()), "needed": j.needed if j.needed else math.nan,
+                "paper": 100 * j.published.get("the same rows", math.nan), "paper_relative": 100 * j.published.get("the same size relative to the image", math.nan),
+            })
+    columns = ["claim", "comparison", "measure", "budget", "outcome", "seeds", "gain", "low", "high", "latest_seeds", "latest_gain", "latest_low", "latest_high", "broken", "needed", "paper", "paper_relative"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def show_comparisons(study: Study) -> pd.DataFrame:
+    """`comparisons` for a reader; strings throughout."""
+    frame, plan = comparisons(study), read_plan(study)
+    number = lambda v: "–" if v != v else f"{v:+.1f} %"
+    interval = lambda low, high: "–" if low != low else f"{low:+.1f} to {high:+.1f} %"
+    relative = frame["paper_relative"].notna().any()
+    budgets = frame["budget"].nunique() > 1
+    shown = {"claim": frame["claim"], "comparison": frame["comparison"]}
+    shown |= {"at equal": frame["budget"]} if budgets else {}
+    shown |= {f"paper ({paper.SETTING})": frame["paper"].map(number)}
+    shown |= {"paper, same size relative to the image": frame["paper_relative"].map(number)} if relative else {}
+    shown |= {
+        "seeds": frame["seeds"].astype(str), "gain": frame["gain"].map(number),
+        "interval": [interval(*of) for of in zip(frame["low"], frame["high"], strict=True)], "outcome": frame["outcome"],
+        "latest interval": [interval(low, high) if n != s else "the same" if low == low else "–" for low, high, n, s in zip(frame["latest_low"], frame["latest_high"], frame["latest_seeds"], frame["seeds"], strict=True)],
+        "seeds needed": ["–" if o != OPEN or low != low else f"more than {plan.most_seeds}" if n != n else f"{n:.0f}" for o, n, low in zip(frame["outcome"], frame["needed"], frame["low"], strict=True)],
+    }
+    return pd.DataFrame(shown)
+
+
+def written(study: Study, plan: Plan) -> str:
+    """verdicts.json: the verdicts with the plan that they were made by, so that neither changes unnoticed."""
+    judged = judge(study)
+    claims = {
+        line.claim: {"verdict": line.verdict, "comparisons": [{"comparison": _compared(j, study), "outcome": j.outcome, "at": j.at, "seeds": j.seeds} for j in judged if j.comparison.claim == line.claim]}
+        for line in verdicts(study).itertuples()
+    }
+    return json.dumps({"seeds": max(j.seeds for j in judged), "claims": claims, "plan": plan.raw}, indent=1) + "\n"

@@ -1,10 +1,11 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from repro import data, runs, study
+from repro import data, plan, runs, study
 from repro.config import PRESETS, Recipe
 from repro.study import Study, configure, rows, run_name
 
@@ -66,7 +67,7 @@ def study_of(tmp_path):
                 scores = [{k: v for k, v in of.items() if k != without} for of in scores]
                 gamma = {"gamma_g": {}, "gamma_d": {}}
                 study.run(run_name(rows()[row], study.preset), seed).write({
-                    "schema": runs.SCHEMA, "row": row, "config": configure(rows()[row], study.preset, seed).identity,
+                    "schema": runs.SCHEMA, "row": run_name(rows()[row], study.preset), "config": configure(rows()[row], study.preset, seed).identity,
                     "status": status, "error": None, "step": 4, "parameters": {"generator": 5, "discriminator": 6},
                     "history": [{"step": s, "loss_d": 1.0, "loss_g": 0.0} | gamma for s in (2, 4)],
                     "scores": scores, "final": scores[-1], "best": runs.best(scores), "definition": definition,
@@ -75,6 +76,19 @@ def study_of(tmp_path):
                         "processor": "a processor", "packages": {"torch": "2"}, "code": {"sources": "abc"},
                     },
                 })
+        return study
+
+    return make
+
+
+@pytest.fixture
+def declare():
+    """Writes a plan into a study's folder: the draft of its preset, with one score in the endpoint; fields by name."""
+
+    def make(study, most_seeds=10, **fields):
+        raw = plan.draft(study.preset, most_seeds, scores=1, declared="2026-01-01") | fields
+        study.folder.mkdir(parents=True, exist_ok=True)
+        (study.folder / "plan.json").write_text(json.dumps(raw))
         return study
 
     return make

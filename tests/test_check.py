@@ -183,12 +183,25 @@ def test_what_is_exact_must_be_equal(two_studies, changes, name):
     assert name in set(shown[~shown["passed"]]["quantity"])
 
 
-def test_a_missing_run_and_a_verdict_that_moved_fail(reference, tmp_path):
+def test_a_verdict_that_moved_fails(study_of, declare, tmp_path):
+    good = [100, 101, 102]
+    study = declare(study_of({"none": good, "attention_8": good, "attention_16": good}))
+    shutil.copytree(study.folder, tmp_path / "now" / "rehearsal")
+    now = Study("rehearsal", 3, executor="none", out=str(tmp_path / "now"))
+    for seed in range(3):
+        run = now.run("none", seed)
+        record = run.read()
+        run.write(record | {"scores": [dict(score, fid=2 * score["fid"]) for score in record["scores"]]})
+    frame = check.compare(study, now, [], None)
+    assert frame[~frame["passed"]][["run", "quantity", "reference", "now"]].values.tolist() == [["verdicts", "C4", "no difference", "supported"]]
+
+
+def test_a_missing_run_fails(reference, tmp_path):
     shutil.copytree(reference.folder, tmp_path / "rehearsal", ignore=shutil.ignore_patterns("sn_d"))
     now = Study("rehearsal", executor="none", out=str(tmp_path))
     frame = check.compare(reference, now, now.tasks(paper.ALL_TABLES), check.read_tolerances(reference))
     failed = frame[~frame["passed"]][["run", "quantity", "reference", "now"]].values.tolist()
-    assert failed == [["sn_d/seed0", "status", "complete", None], ["verdicts", "C1", "inconclusive", "not run"]]
+    assert failed == [["sn_d/seed0", "status", "complete", None]]
 
 
 def test_tolerances_are_the_largest_difference_of_the_arithmetics(two_studies, tmp_path):
