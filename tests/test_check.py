@@ -305,7 +305,12 @@ def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, caps
     (trained / "runs" / "none" / "seed0" / "run.json").write_text(json.dumps(record))
     path = trained / "runs" / "weight_average" / "seed0" / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "interrupted"}))
+    for seed, rate in ((7, record["config"]["recipe"]["lr_g"]), (8, 1.0)):  # of the same configuration, and of another
+        config = record["config"] | {"seed": seed, "recipe": record["config"]["recipe"] | {"lr_g": rate}}
+        (kept / "none" / f"seed{seed}").mkdir()
+        (kept / "none" / f"seed{seed}" / "run.json").write_text(json.dumps(record | {"config": config}))
     assert cli.run([*words, "--why", "Another score."]) == 0
+    assert (kept / "none" / "seed7").exists() and not (kept / "none" / "seed8").exists()
     assert json.loads((kept / "none" / "seed0" / "run.json").read_text())["final"]["fid"] == 1.0
     assert json.loads((kept / "weight_average" / "seed0" / "run.json").read_text())["status"] == "complete"  # the earlier one
     newest = (tmp_path / "results" / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
