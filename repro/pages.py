@@ -91,11 +91,12 @@ def write_changes(reference: Study, new: Study, tasks: list[Task], why: str) -> 
     code = runs.code_revision()
     revision = f"{(code['commit'] or 'no git')[:10]}{' with uncommitted changes' if code['dirty'] else ''}"
     entry = [f"## `{new.preset.name}`, {time.strftime('%Y-%m-%d', time.gmtime())}, code {revision}", *([why] if why else [])]
-    if tasks:
+    known = [task for task in tasks if reference.run(task.row, task.seed).json_path.exists()]
+    if len(known) < len(tasks):
+        entry.append(f"New runs: {len(tasks) - len(known)}.")
+    if known:
         tolerances = check.read_tolerances(reference) if check.tolerances_path(reference).exists() else None
-        entry += _moved(check.compare(reference, new, tasks, tolerances))
-    else:
-        entry.append("First runs.")
+        entry += _moved(check.compare(reference, new, known, tolerances))
     before = path.read_text().removeprefix(CHANGELOG) if path.exists() else ""
     _write(path, CHANGELOG + "\n" + "\n\n".join(entry) + "\n" + before)
 
@@ -119,11 +120,11 @@ def _moved(frame: pd.DataFrame) -> list[str]:
 
 
 def studies(results: Path) -> list[Study]:
-    """The committed studies with notebooks, those with the most runs first."""
+    """The committed studies with notebooks or verdicts, those with the most runs first."""
     found = {}
     for preset in PRESETS:
         count = len(list((results / preset).glob("runs/*/seed*/run.json")))
-        if count and any((results / preset).glob("*.ipynb")):
+        if count and (any((results / preset).glob("*.ipynb")) or (results / preset / "report.csv").exists()):
             found[Study.in_folder(str(results / preset))] = count
     return sorted(found, key=found.get, reverse=True)
 
@@ -208,14 +209,14 @@ def _row_page(study: Study, name: str, places: list[tuple[paper.Row, paper.Table
 
 def _summary(shown: list[Study]) -> list[str]:
     """For the first screen: whether attention helps, by data set, the verdicts side by side, and the comparisons of the study with the most runs; of studies with a plan."""
-    shown = [s for s in shown if (s.folder / "report.ipynb").exists() and read_plan(s)]
+    shown = [s for s in shown if (s.folder / "report.csv").exists() and read_plan(s)]
     if not shown:
         return ["No study with a plan is reported yet, so no claim has a verdict."]
     found = {s.preset.name: verdicts(s).set_index("claim") for s in shown}
     table = pd.DataFrame({"claim": [c.name for c in paper.CLAIMS], "the paper says": [c.statement for c in paper.CLAIMS]})
     for study in shown:
         name = study.preset.name
-        table[f"{report.data_name(study)} (`{name}`)"] = [f"[{verdict}](results/{name}/report.ipynb)" for verdict in found[name]["verdict"]]
+        table[f"{report.data_name(study)} (`{name}`)"] = [f"[{verdict}](results/{name}/report.md)" for verdict in found[name]["verdict"]]
     answers = [f"* **{report.data_name(s)}**, {s.preset.resolution} px, width {s.preset.channels}, {s.preset.steps:,} steps of {s.preset.batch_size}:"
                f" *{found[s.preset.name].loc['C4', 'verdict']}*. {found[s.preset.name].loc['C4', 'finding']}" for s in shown]
     first = shown[0].preset.name
@@ -338,7 +339,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     tasks = check.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
-    write_changes(target, study, [task for task in tasks if target.run(task.row, task.seed).json_path.exists()], why)
+    write_changes(target, study, tasks, why)
     shown = {run_name(rows()[row], study.preset) for row in ("sagan", "recipe_heykeetae")}  # by notebooks, beside samples
     for task in tasks:
         _remove_others(target, task)

@@ -278,12 +278,13 @@ def test_the_command_passes_fails_by_name_and_refuses(tmp_path, capsys):
 def test_accept_writes_what_moved_and_by_how_much(two_studies):
     reference, now, write = two_studies
     tasks = [task for task in now.tasks(["table1"]) if task.row == "none"]
-    pages.write_changes(reference, now, [], "The first runs.")
+    new = dataclasses.replace(tasks[0], row="attention_8")
+    pages.write_changes(reference, now, [new], "The first runs.")
     write(now, 0, 90.0, parameters={"generator": 7, "discriminator": 6})
     pages.write_changes(reference, now, tasks, "A wider generator.")
     text = (reference.out / "CHANGELOG.md").read_text()
     newest, oldest = text.split("## `rehearsal`")[1:]
-    assert "A wider generator." in newest and "First runs." in oldest and text.startswith("# Changelog of results")
+    assert "A wider generator." in newest and "New runs: 1." in oldest and text.startswith("# Changelog of results")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in newest.splitlines() if line.startswith("| none")]
     assert ["none/seed0", "parameters.generator", "0", "5", "7", "2", "0"] in rows
     assert ["none/seed0", "scores.fid", "4", "100", "90", "-10", "0"] in rows and "3 moved (3 past their tolerances), 0 are new, 0 are gone" in newest

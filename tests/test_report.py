@@ -323,11 +323,11 @@ def test_a_run_names_the_code_that_made_it(code, said):
 def test_the_summary_answers_for_each_data_set(study_of, declare):
     good = [100, 101, 102]
     study = study_of({"none": [2 * v for v in good], "attention_8": good, "attention_16": good})
-    assert "no claim has a verdict" in pages._summary([study])[0]  # without an executed report,
-    (study.folder / "report.ipynb").write_text("{}")
+    assert "no claim has a verdict" in pages._summary([study])[0]  # without a report,
+    (study.folder / "report.csv").write_text("")
     assert "no claim has a verdict" in pages._summary([study])[0]  # or a plan
     text = "\n".join(pages._summary([declare(study)]))
-    assert "*supported*. Tried on an analogue" in text and "[supported](results/rehearsal/report.ipynb)" in text
+    assert "*supported*. Tried on an analogue" in text and "[supported](results/rehearsal/report.md)" in text
     assert "results/rehearsal/comparisons.png" in text
 
 
