@@ -158,38 +158,50 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
 
 
 def comparisons(study: Study) -> Figure:
-    """Each comparison behind a verdict in per cent: our interval, the margin as a band, the paper's own difference for the same rows."""
+    """Each comparison behind a verdict: our interval, the margin as a band, the paper's own difference. A panel for differences in per
+    cent, one for those at several budgets, one for attention maps; gains are in the claim's direction, on a logarithmic axis."""
     from . import plan
     from .verdicts import comparisons as measured
 
     frame, declared = measured(study), plan.read(study)
-    frame = frame[frame["low"].notna()].reset_index(drop=True)
+    frame = frame[frame["low"].notna()]
     if frame.empty:
         return _empty("no comparison has an interval yet")
-    budgets = frame.groupby(["claim", "comparison"])["budget"].transform("size") > 1
-    labels = [f"{c}: {text}" + (f", at equal {budget}" if several else "") for c, text, budget, several in zip(frame["claim"], frame["comparison"], frame["budget"], budgets, strict=True)]
-    labels = [textwrap.fill(label, 62) for label in labels]
-    reach = 1.1 * max(30.0, frame["low"].abs().max(), frame["high"].abs().max())
-    figure, axis = plt.subplots(figsize=(9.5, 1.4 + 0.26 * sum(2 + label.count("\n") for label in labels)))
-    margin = 100 * declared.margin
-    axis.axvspan(-margin, margin, color="0.85", label=f"differences that do not count ({100 * math.expm1(declared.margin):.0f} %)")
-    axis.axvline(0, color="0.3", linewidth=1)
-    errors = [frame["gain"] - frame["low"], frame["high"] - frame["gain"]]
-    blue, orange = sns.color_palette("colorblind")[0], sns.color_palette("colorblind")[1]
-    axis.errorbar(frame["gain"], frame.index, xerr=errors, fmt="o", color=blue, capsize=3, label="ours, with its interval; right of 0: as claimed")
-    published = frame["paper"].fillna(frame["paper_relative"])
-    inside = published.abs() <= reach
-    axis.plot(published[inside], frame.index[inside], "D", color=orange, fillstyle="none", markersize=8, label="the paper's, same rows")
-    relative = frame["paper_relative"][frame["paper_relative"].abs() <= reach]
-    if len(relative):
-        axis.plot(relative, relative.index, "s", color=orange, fillstyle="none", markersize=8, label="the paper's, same size relative to the image")
-    for y in frame.index[~inside & published.notna()]:
-        axis.annotate(f"paper {published[y]:+.0f} %", (reach, y), ha="right", va="bottom", color=orange, fontsize=9)
-    for y, outcome in enumerate(frame["outcome"]):
-        axis.annotate(outcome, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    axis.set(yticks=frame.index, yticklabels=labels, ylim=(len(frame) - 0.4, -0.6), xlim=(-reach, reach), xlabel="gain in the claim's direction, per cent")
-    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.14 * 8 / (len(frame) + 4)), ncols=2, frameon=False)
+    several = frame.groupby(["claim", "comparison"])["budget"].transform("size") > 1
+    maps = frame["measure"] == "attention"
+    panels = [part.reset_index(drop=True) for part in (frame[~several & ~maps], frame[several], frame[maps]) if len(part)]
+    figure, axes = plt.subplots(len(panels), 1, figsize=(11, sum(0.9 + 0.42 * len(part) for part in panels) + 0.6), squeeze=False, height_ratios=[len(part) + 1.2 for part in panels])
+    for axis, part in zip(axes[:, 0], panels, strict=True):
+        _forest(axis, part, declared.margin)
+    handles = {label: handle for axis in axes[:, 0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, frameon=False)
     return _finished(figure)
+
+
+def _forest(axis: plt.Axes, frame: pd.DataFrame, margin: float) -> None:
+    """One panel of `comparisons`: a line a comparison and budget."""
+    in_factors = frame[["low", "high"]].abs().max(axis=None) > 50
+    reach = 1.15 * max(26.0, frame[["low", "high", "gain"]].abs().max(axis=None), frame["paper_relative"].abs().max() if frame["paper_relative"].notna().any() else 0)
+    labels = [f"{line.claim}: {line.comparison}" + (f", at equal {line.budget}" if frame["budget"].nunique() > 1 else "") for line in frame.itertuples()]
+    axis.axvspan(-100 * margin, 100 * margin, color="0.87", label=f"differences that do not count ({100 * math.expm1(margin):.0f} %)")
+    axis.axvline(0, color="0.3", linewidth=1)
+    blue, orange = (sns.color_palette("colorblind")[k] for k in (0, 1))
+    errors = [frame["gain"] - frame["low"], frame["high"] - frame["gain"]]
+    axis.errorbar(frame["gain"], frame.index, xerr=errors, fmt="o", color=blue, capsize=3, label="ours, with its interval")
+    for column, marker, label in (("paper", "D", "the paper's, same rows"), ("paper_relative", "s", "the paper's, same size relative to the image")):
+        shown = frame[column].abs() <= reach
+        if shown.any():
+            axis.plot(frame[column][shown], frame.index[shown], marker, color=orange, fillstyle="none", markersize=8, label=label)
+    for y in frame.index[frame["paper"].abs() > reach]:
+        axis.annotate(f"paper: {frame['paper'][y]:+.0f} % \N{RIGHTWARDS ARROW}", (reach, y - 0.12), ha="right", va="bottom", color=orange, fontsize=9)
+    for line in frame.itertuples():
+        axis.annotate(f"{line.outcome}, {line.seeds} seeds", (1.01, line.Index), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    axis.set(yticks=frame.index, ylim=(len(frame) - 0.4, -0.6), xlim=(-reach, reach))
+    axis.set_yticklabels([textwrap.fill(label, 60) for label in labels], fontsize=9)
+    if in_factors:
+        factors = [f for f in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if abs(100 * math.log(f)) < reach]
+        axis.set(xticks=[100 * math.log(f) for f in factors], xticklabels=[f"x{f:g}" for f in factors])
+    axis.set_xlabel("gain as a factor; right of 1: as claimed" if in_factors else "gain in per cent; right of 0: as claimed", fontsize=10)
 
 
 def effects(study: Study, table: paper.Table) -> Figure:

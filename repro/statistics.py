@@ -15,6 +15,7 @@ import numpy as np
 
 SUPPORTED, CONTRADICTED, NO_DIFFERENCE, OPEN, DEPENDS = "supported", "contradicted", "no difference", "open", "depends on the budget"
 NODES = 200  # of the quadrature in `nominal_levels`
+ROUNDING = 1e-12  # of the values: a smaller spread is none
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ def contrast(values: np.ndarray, weights: Sequence[float]) -> tuple[np.ndarray, 
     c = np.asarray(weights, float).reshape(-1, *(1,) * (values.ndim - 2))
     of_rows = c**2 * values.var(-1, ddof=1) / k
     variance = of_rows.sum(0)
+    some = variance > (ROUNDING * np.abs(values).max((0, -1))) ** 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        freedom = variance**2 * (k - 1) / (of_rows**2).sum(0)
+        freedom = np.where(some, variance**2 * (k - 1) / (of_rows**2).sum(0), math.nan)
     return (c * values.mean(-1)).sum(0), np.sqrt(variance), freedom
 
 

@@ -12,13 +12,13 @@ from . import paper, report, runs
 from .comparisons import INERT, NOT_DECLINED, NOT_TESTABLE, TOO_SHORT, UNSTABLE, Judged, judge
 from .plan import Plan
 from .plan import read as read_plan
-from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, any_false, share
+from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, Look, any_false, share
 from .study import Study, rows
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
 JUDGED = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, DEPENDS, OPEN, MIXED)
 COLUMNS = ("claim", "statement", "verdict", "finding")
-UNIT = "per cent are 100 times the logarithm of the ratio of two scores: the same in both directions, and the usual per cent where they are small"
+FACTOR_FROM = 0.5  # of a difference of logarithms
 
 
 def of_claim(outcomes: Sequence[str]) -> str:
@@ -102,14 +102,12 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
         return f"{_compared(j, study)}: unstable, {sum(j.broken.values())} of {j.seeds * len(j.broken)} runs broke down, so nothing is concluded."
     if not j.looks:
         return f"{_compared(j, study)}: {_of_outcome(j, plan)}" + (f" ({j.remark})." if j.remark else ".")
-    parts = [_changes(j, budget, study) for budget in j.looks]
-    seeds = f"{j.at or j.seeds} seeds"
-    text = f"{_compared(j, study)}: {_of_outcome(j, plan)}. " + "; ".join(parts) + f" ({seeds})."
+    at = {budget: j.look(budget) for budget in j.looks}
+    text = f"{_compared(j, study)}: {_of_outcome(j, plan)}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
     if j.outcome == OPEN:
         text += f" About {j.needed} seeds would settle it at the present spread." if j.needed else _left_open(j, plan)
     if j.at and j.seeds > j.at:
-        latest = {budget: looks[-1] for budget, looks in j.looks.items()}
-        text += f" With all {j.seeds} seeds: " + "; ".join(_range(look.low, look.high) for look in latest.values()) + " per cent"
+        text += f" With all {j.seeds} seeds: " + _ranges(j, {budget: looks[-1] for budget, looks in j.looks.items()})
         text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
     if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
         text += f" A change as large as the paper's {_percent(max(j.published.values(), key=abs), 0)} per cent is not seen."
@@ -145,21 +143,28 @@ def _as_outcome(outcome: str) -> str:
     return {UNSTABLE: "unstable (a later run broke down)"}.get(outcome, outcome)
 
 
-def _changes(j: Judged, budget: str, study: Study) -> str:
-    """How much the better side changes the score, at the look of the verdict."""
-    look = j.look(budget)
-    at = f"at equal {budget} " if len(j.looks) > 1 else ""
-    if math.isnan(look.low):
-        return f"{at}no interval"
-    if j.comparison.measure == "attention":
-        return f"{at}by {_range(look.low, look.high)} per cent"
-    name = {"decline": "the decline"}.get(j.comparison.measure, report.METRICS[j.metric][0])
-    lower, upper = (look.low, look.high) if report.METRICS[j.metric][1] else (-look.high, -look.low)
-    return f"{at}{name} changes by {_range(lower, upper)} per cent"
+def _changes(j: Judged, at: dict[str, Look]) -> str:
+    """How much the better side changes the score, at one look of each budget."""
+    name = {"decline": "The decline", "attention": "The difference"}.get(j.comparison.measure, report.METRICS.get(j.metric, (j.metric,))[0])
+    return f"{name[0].upper()}{name[1:]} {'is' if j.comparison.measure == 'attention' else 'changes by'} {_ranges(j, at)}"
 
 
-def _range(low: float, high: float) -> str:
-    return f"{_percent(low)} to {_percent(high)}"
+def _ranges(j: Judged, at: dict[str, Look]) -> str:
+    """The change of a score, or of what attention maps measure, as intervals: one for each budget."""
+    grows = j.comparison.measure == "attention" or report.METRICS[j.metric][1]
+    parts = [interval(*(float(v) for v in ((look.low, look.high) if grows else (-look.high, -look.low)))) for look in at.values()]
+    if len(parts) > 1:
+        parts = [f"{part} at equal {budget}" for part, budget in zip(parts, at, strict=True)]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def interval(low: float, high: float, unit: str = " per cent") -> str:
+    """A difference of logarithms for a reader: in per cent, and as a factor where per cent of a logarithm mislead."""
+    if math.isnan(low):
+        return "no interval"
+    if max(abs(low), abs(high)) > FACTOR_FROM:
+        return f"a factor of {math.exp(low):.2f} to {math.exp(high):.2f}"
+    return f"{_percent(low)} to {_percent(high)}{unit}"
 
 
 def _percent(value: float, digits: int = 1) -> str:
@@ -203,22 +208,26 @@ def comparisons(study: Study) -> pd.DataFrame:
 
 def show_comparisons(study: Study) -> pd.DataFrame:
     """`comparisons` for a reader; strings throughout."""
-    frame, plan = comparisons(study), read_plan(study)
-    number = lambda v: "–" if v != v else f"{v:+.1f} %"
-    interval = lambda low, high: "–" if low != low else f"{low:+.1f} to {high:+.1f} %"
-    relative = frame["paper_relative"].notna().any()
-    budgets = frame["budget"].nunique() > 1
-    shown = {"claim": frame["claim"], "comparison": frame["comparison"]}
-    shown |= {"at equal": frame["budget"]} if budgets else {}
-    shown |= {f"paper ({paper.SETTING})": frame["paper"].map(number)}
-    shown |= {"paper, same size relative to the image": frame["paper_relative"].map(number)} if relative else {}
-    shown |= {
-        "seeds": frame["seeds"].astype(str), "gain": frame["gain"].map(number),
-        "interval": [interval(*of) for of in zip(frame["low"], frame["high"], strict=True)], "outcome": frame["outcome"],
-        "latest interval": [interval(low, high) if n != s else "the same" if low == low else "–" for low, high, n, s in zip(frame["latest_low"], frame["latest_high"], frame["latest_seeds"], frame["seeds"], strict=True)],
-        "seeds needed": ["–" if o != OPEN or low != low else f"more than {plan.most_seeds}" if n != n else f"{n:.0f}" for o, n, low in zip(frame["outcome"], frame["needed"], frame["low"], strict=True)],
-    }
-    return pd.DataFrame(shown)
+    frame = comparisons(study)
+    number = lambda v: "–" if v != v else f"{v:+.1f} %" if abs(v) <= 100 * FACTOR_FROM else f"a factor of {math.exp(v / 100):.2f}"
+    between = lambda low, high: "–" if low != low else interval(low / 100, high / 100, " %")
+    most = read_plan(study).most_seeds if len(frame) else 0
+    lines = []
+    for line in frame.itertuples():
+        latest = "the same" if line.latest_seeds == line.seeds else between(line.latest_low, line.latest_high)
+        needed = "–" if line.outcome != OPEN or line.low != line.low else f"{line.needed:.0f}" if line.needed == line.needed else f"more than {most}"
+        lines.append({
+            "claim": line.claim, "comparison": line.comparison, "at equal": line.budget, f"paper ({paper.SETTING})": number(line.paper),
+            "paper, same size relative to the image": number(line.paper_relative), "seeds": str(line.seeds), "gain": number(line.gain),
+            "interval": between(line.low, line.high), "outcome": line.outcome, "latest interval": "–" if line.low != line.low else latest, "seeds needed": needed,
+        })
+    return pd.DataFrame(lines, columns=None if lines else ["claim", "comparison"]).drop(columns=_folded(frame))
+
+
+def _folded(frame: pd.DataFrame) -> list[str]:
+    """Columns that say nothing in this study."""
+    one_budget = ["at equal"] if len(frame) and frame["budget"].nunique() == 1 else []
+    return one_budget + (["paper, same size relative to the image"] if len(frame) and frame["paper_relative"].isna().all() else [])
 
 
 def written(study: Study, plan: Plan) -> str:
