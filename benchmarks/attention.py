@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from repro import train
-from repro.bench import Line
+from repro.training import loop
+from repro.checks.bench import Line
 from repro.config import Recipe
-from repro.layers import SelfAttention
+from repro.networks.layers import SelfAttention
 
 CHANNELS, SIZE, BATCH, PASSES = 128, 64, 8, 3
 
@@ -26,7 +26,7 @@ def cost(fused_from: int, precision: str) -> tuple[float, float]:
     before, times = mebibytes("VmRSS"), []
     for _ in range(PASSES):
         start = time.perf_counter()
-        with train.arithmetic("cpu", precision):
+        with loop.arithmetic("cpu", precision):
             loss = block(x).float().square().mean()
         loss.backward()
         times.append(time.perf_counter() - start)
@@ -41,7 +41,7 @@ def mebibytes(field: str) -> float:
 
 def measure(repeats: int, peers: list[str]):
     spawn = multiprocessing.get_context("spawn")
-    for precision in ("fp32", "bf16") if train.native_precision("bf16") == "bf16" else ("fp32",):
+    for precision in ("fp32", "bf16") if loop.native_precision("bf16") == "bf16" else ("fp32",):
         turns = []
         for _ in range(repeats):
             with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as alone:

@@ -14,9 +14,9 @@ import time
 import ray
 
 from repro import runs
-from repro.bench import Line
-from repro.cluster import RayExecutor, train_on_node
-from repro.study import Study
+from repro.checks.bench import Line
+from repro.studies.cluster import RayExecutor, train_on_node
+from repro.studies.study import Study
 
 WORKERS, PROCESSES, RUNS_EACH, SECONDS = 512, 8, 2, 60
 RECORD = runs.PROJECT / "results/smoke/runs/attention_16/seed0/run.json"

@@ -11,9 +11,13 @@ import dataclasses
 import torch
 from torch.nn.utils import parametrize
 
-from repro import attention, data, models, study, train
+from repro.data import images
+from repro.networks import resnet
+from repro.scoring import attention
+from repro.studies import study
+from repro.training import loop
 from repro.config import PRESETS, Config
-from repro.evaluate import latents, to_uint8
+from repro.scoring.evaluate import latents, to_uint8
 
 VARIANTS = {"C/8 keys": {}, "16 keys": {"key_channels_min": 16}, "C/8 keys, no SN in the block": {"attention_sn": False}}
 
@@ -58,19 +62,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    images = data.load(PRESETS[given.preset], given.data or None)
+    loaded = images.load(PRESETS[given.preset], given.data or None)
     row = study.rows()["attention_16"]
     for name, changes in VARIANTS.items():
-        config = data.with_data(study.configure(row, PRESETS[given.preset]), images)
+        config = images.with_data(study.configure(row, PRESETS[given.preset]), loaded)
         config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes))
-        g, d = models.build(config)
-        optimisers, batches = train.make_optimisers(config, g, d), train.Batches(images, config.preset.batch_size, 0, False)
+        g, d = resnet.build(config)
+        optimisers, batches = loop.make_optimisers(config, g, d), loop.Batches(loaded, config.preset.batch_size, 0, False)
         for step in range(given.steps + 1):
             if step in (0, given.steps):
                 print(f"{name}, step {step}: D {of_attention(config, g, d)}\n  one more power iteration: D {one_more_iteration(d)}; G {one_more_iteration(g)}", flush=True)
-            of_d, of_g = train.draws(config, batches, step)
-            train.update_d(config, g, d, optimisers[1], *of_d, "bf16")
-            train.update_g(config, g, d, optimisers[0], *of_g, "bf16")
+            of_d, of_g = loop.draws(config, batches, step)
+            loop.update_d(config, g, d, optimisers[1], *of_d, "bf16")
+            loop.update_g(config, g, d, optimisers[0], *of_g, "bf16")
     x = g.eval()(latents(config.preset.z_dim, 0, 0, 64), torch.arange(64) % config.num_classes).detach()
     error = (x.float() + 1) * 127.5 - torch.from_numpy(to_uint8(x)).permute(0, 3, 1, 2)
     print(f"8-bit rounding: rms {error.square().mean().sqrt():.3f} grey levels")

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from repro import runs
-from repro.checkpoint import read_checkpoint
+from repro.training.checkpoint import read_checkpoint
 
 COMMAND = [sys.executable, "-m", "repro", "reproduce", "--preset", "rehearsal", "--tables", "figure3", "--out"]
 

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from cleanfid import fid
 
-from repro import evaluate, features, metrics, models, train
-from repro.bench import Line, benchmark
+from repro.networks import resnet
+from repro.scoring import evaluate, features, metrics
+from repro.training import loop
+from repro.checks.bench import Line, benchmark
 from repro.config import PRESETS, Config, Recipe
-from repro.features import load_extractor
+from repro.scoring.features import load_extractor
 
 THREADS, IMAGES = 2, 1000
 
@@ -92,12 +94,12 @@ def share_of_a_run(repeats: int):
     torch.set_num_threads(1)
     preset = PRESETS["cifar10-cpu"]
     config = Config(Recipe(), preset, attention_at=(16,), num_classes=10)
-    generator, extractor = models.build(config)[0], load_extractor(preset.extractor)
+    generator, extractor = resnet.build(config)[0], load_extractor(preset.extractor)
     step = benchmark("training").our_step(preset, 16)
     part = 500
     scoring, training = [], []
     for _ in range(repeats):
-        images, seconds = timed(lambda: evaluate.sample(generator, config, part, train.native_precision(preset.precision))[0])
+        images, seconds = timed(lambda: evaluate.sample(generator, config, part, loop.native_precision(preset.precision))[0])
         scoring.append((seconds + timed(lambda: evaluate.extract(extractor, images))[1]) * preset.samples / part)
         training.append(timed(lambda: [step() for _ in range(10)])[1] * preset.steps / 10)
     share = statistics.median(s / t for s, t in zip(scoring, training, strict=True))

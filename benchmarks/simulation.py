@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from repro.statistics import CONTRADICTED, NO_DIFFERENCE, OPEN, SUPPORTED, across, looks, settled
+from repro.analysis.statistics import CONTRADICTED, NO_DIFFERENCE, OPEN, SUPPORTED, across, looks, settled
 
 MARGIN, MOST = math.log(1.1), 10
 FALSE_ALARMS = {  # rows' spreads and weights

@@ -3,7 +3,7 @@
 import tempfile
 
 from benchmarks.studies import seconds
-from repro.bench import Line
+from repro.checks.bench import Line
 
 
 def measure(repeats: int, peers: list[str]):

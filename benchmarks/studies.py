@@ -7,7 +7,7 @@ import tempfile
 import time
 
 from repro import runs
-from repro.bench import Line
+from repro.checks.bench import Line
 
 
 def seconds(*words: str) -> float:

@@ -65,11 +65,14 @@ def reproduce(
     compiled: CompileOption = False,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside results/PRESET."""
-    from . import pages, paper, report as reports
-    from .effects import show_effects
-    from .settle import until_settled
-    from .study import Study
-    from .verdicts import in_words, verdicts
+    from . import paper
+    from .analysis import frames
+    from .reports import pages
+    from .analysis.effects import show_effects
+    from .analysis.settle import until_settled
+    from .studies.study import Study
+    from .studies.trainer import ensure
+    from .analysis.verdicts import in_words, verdicts
 
     start = time.monotonic()
     names = _table_names(tables, preset)
@@ -87,11 +90,11 @@ def reproduce(
         names = study.finished_tables()
     else:
         _say(f"{len(study.tasks(names))} runs of preset {preset}, {len(study.missing(names))} to train.")
-        study.ensure(*names)
+        ensure(study, *names)
     pages.write_notebooks(study, names, study.folder)
 
     for name in names:
-        shown = reports.present(study, paper.WITH_NOTEBOOK[name])
+        shown = frames.present(study, paper.WITH_NOTEBOOK[name])
         short = [c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")]  # the rest is in the notebook
         _print_frame(shown[short], paper.WITH_NOTEBOOK[name].title)
     if paper.RECIPE_TABLE.name in names:
@@ -115,7 +118,8 @@ def train(
     compiled: CompileOption = False,
 ) -> None:
     """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster needs."""
-    from .study import configure, rows, train_row
+    from .studies.study import configure, rows
+    from .studies.trainer import train_row
 
     configure(rows()[choose("row", row, rows())], PRESETS[choose("preset", preset, PRESETS)], seed)  # mistakes end before torch is imported
 
@@ -131,8 +135,8 @@ def report(
     to: Annotated[Optional[str], typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
-    from . import pages
-    from .study import Study
+    from .reports import pages
+    from .studies.study import Study
 
     study = Study.in_folder(source)
     folder = runs.PROJECT / to if to else study.folder
@@ -159,11 +163,12 @@ def score(
 
     import pandas as pd
 
-    from . import data, evaluate
-    from .features import check_extractor, load_extractor
+    from .data.images import read_images
+    from .scoring import evaluate
+    from .scoring.features import check_extractor, load_extractor
 
     check_extractor(extractor)
-    generated, real = data.read_images(images, resolution), data.read_images(reference, resolution)
+    generated, real = read_images(images, resolution), read_images(reference, resolution)
     network = load_extractor(extractor)
     scores, classes = evaluate.score_images(network, generated, real, by_class)
     if classes:
@@ -187,9 +192,10 @@ def validate(
     out: OutOption = "outputs",
 ) -> None:
     """Score damaged real images, whose order is known, and execute the notebook that says what the scores can tell."""
-    from . import validation
-    from .features import check_extractor
-    from .study import Study, execute_notebooks
+    from .checks import validation
+    from .scoring.features import check_extractor
+    from .studies.notebooks import execute_notebooks
+    from .studies.study import Study
 
     check_extractor(extractor)
     study = Study(preset, out=out, data=data)
@@ -203,7 +209,9 @@ def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run'
     """Measure what a trained run's attention maps attend to, and draw them into RUN/attention.jpg."""
     import pandas as pd
 
-    from . import attention as maps, checkpoint, models
+    from .networks import resnet
+    from .scoring import attention as maps
+    from .training import checkpoint
 
     config, g, d, precision = checkpoint.trained(folder)
     if not maps.blocks(g):
@@ -211,7 +219,7 @@ def attention(folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run'
     measured, shown = maps.look(g, d, config, precision)
     run = runs.Run(folder)
     maps.write(run, shown)
-    gamma = {f"{name} {stage}": v for name, network in (("G", g), ("D", d)) for stage, v in models.gammas(network).items()}
+    gamma = {f"{name} {stage}": v for name, network in (("G", g), ("D", d)) for stage, v in resnet.gammas(network).items()}
     frame = pd.DataFrame({"gamma": gamma} | measured).map("{:.3f}".format)
     _print_frame(frame.rename_axis("").reset_index(), "What is attended to: distances in sides of the image, colours in grey levels")
     _say(f"The picture: {run.picture('attention')}")
@@ -226,7 +234,9 @@ def sample(
     out: Annotated[Path, typer.Option(help="The sheet of images, a PNG.")] = Path("grid.png"),
 ) -> None:
     """Draw images of a trained generator."""
-    from . import evaluate, export as exports, sheets
+    from .data import sheets
+    from .reports import export as exports
+    from .scoring import evaluate
 
     config, g, precision = exports.generator(source)
     if label is not None and label >= config.num_classes:
@@ -242,7 +252,7 @@ def export(
     to: Annotated[Optional[Path], typer.Option(help="The .safetensors file; default: RUN/generator.safetensors.")] = None,
 ) -> None:
     """Write the generator of a run's best scored step as safetensors, with a model card."""
-    from . import export as exports
+    from .reports import export as exports
 
     to = to or folder / "generator.safetensors"
     if to.suffix != exports.SUFFIX:
@@ -265,8 +275,10 @@ def check(
     The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits. Where it fails, nothing more is trained.
     At the end the tables and verdicts of every study in results/ are computed from its runs again and compared with its files.
     """
-    from . import check as checks, pages
-    from .study import Study
+    from .checks import regression as checks
+    from .reports import pages
+    from .studies.study import Study
+    from .studies.trainer import train as train_missing
 
     choose("preset", preset, PRESETS)
     stages = []
@@ -281,7 +293,7 @@ def check(
         if not given:
             checks.discard_stale(now, tasks)
             _say(f"{len(tasks)} runs of preset {name}, {len(now.unfinished(tasks))} to train.")
-            now.train(tasks)
+            train_missing(now, tasks)
         frame = checks.compare(reference, now, tasks, tolerances)
         frame.to_csv(now.folder / "check.csv", index=False)
         shown = checks.digest(frame)
@@ -313,8 +325,8 @@ def calibrate(
     out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
 ) -> None:
     """Measure the tolerances of results/PRESET: its runs again from other seeds and in other arithmetics."""
-    from . import check as checks
-    from .study import Study
+    from .checks import regression as checks
+    from .studies.study import Study
 
     reference = Study.in_folder(f"results/{preset}")
     checks.calibrate(preset, reference, seeds, arithmetics.split(","), out, jobs, data)
@@ -329,8 +341,8 @@ def accept(
     why: Annotated[str, typer.Option(help="One sentence for the changelog of results.")] = "",
 ) -> None:
     """Copy a finished study from OUT to results/: it becomes the reference, and results/CHANGELOG.md says what moved."""
-    from . import pages
-    from .study import Study
+    from .reports import pages
+    from .studies.study import Study
 
     study = Study.in_folder(str(Path(out) / preset))
     pages.accept(study, Study(preset, study.seeds, executor="none", out="results"), why, notebooks=not runs_only)
@@ -340,7 +352,7 @@ def accept(
 @app.command()
 def site(to: Annotated[Path, typer.Option(help="The folder of pages.")] = Path("outputs/site")) -> None:
     """Write the executed notebooks and the pages of results as static HTML, readable without Jupyter and network."""
-    from . import site as sites
+    from .reports import site as sites
 
     to = runs.PROJECT / to
     count = sites.build(to)
@@ -355,7 +367,7 @@ def bench(
     json_to: Annotated[Path, typer.Option("--json", help="Where every number goes; the table goes beside it.")] = Path("outputs/bench.json"),
 ) -> None:
     """Measure the speed of this machine's training, scoring and reports against what a user could pick instead."""
-    from . import bench as benches
+    from .checks import bench as benches
 
     lines = []
     for line in benches.measure(only.split(",") if only else list(benches.DEFAULT), repeats, peer or []):
@@ -377,7 +389,7 @@ def estimate(
 
     With --images-per-second instead what it takes on clusters of GPUs that fast, and what it asks of storage and driver.
     """
-    from . import estimate as estimates
+    from .checks import estimate as estimates
 
     chosen = PRESETS[choose("preset", preset, PRESETS)]
     if not all(n.isdigit() and int(n) for n in gpus.split(",")) or ("," in gpus and images_per_second is None):
@@ -403,8 +415,8 @@ def commands(
     compiled: CompileOption = False,
 ) -> None:
     """Print one plain command for each missing run, the longest first: for a job array or any other scheduler."""
-    from .executors import command
-    from .study import Study
+    from .studies.executors import command
+    from .studies.study import Study
 
     study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
     for task in study.missing(_table_names(tables, preset)):
@@ -415,11 +427,11 @@ def commands(
 @app.command()
 def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
     """List the runs of a preset, its plan and where its looks stand."""
-    from . import plan as plans
-    from .comparisons import judge
-    from .settle import progress
-    from .study import Study
-    from .verdicts import in_words
+    from .analysis import plan as plans
+    from .analysis.comparisons import judge
+    from .analysis.settle import progress
+    from .studies.study import Study
+    from .analysis.verdicts import in_words
 
     study = Study(preset, executor="none", out=out)
     paths = sorted((study.folder / "runs").glob("*/seed*/run.json"))
@@ -448,8 +460,8 @@ def plan(
     """Write the plan of a preset, before its first run: what is compared, by which measure, and when its runs are looked at."""
     import json
 
-    from . import plan as plans
-    from .study import Study
+    from .analysis import plan as plans
+    from .studies.study import Study
 
     study = Study(preset, executor="none", out=out)
     path = study.folder / "plan.json"
@@ -484,9 +496,9 @@ def _print_frame(frame, title: str) -> None:
 
 
 def _print_difference(study, committed, names: list[str]) -> None:
-    from . import report as reports
+    from .analysis import frames
 
-    both = reports.difference_to(study, committed, names)
+    both = frames.difference_to(study, committed, names)
     if both.empty:
         _say(f"results/{study.preset.name} holds no such runs to compare with.")
         return

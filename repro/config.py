@@ -99,7 +99,7 @@ class Recipe:
     ema_start: int = 0  # G updates before averaging starts
     ema_buffers: bool = later(False)  # average buffers too: batch norm's averages, and power-iteration vectors, from which evaluation iterates once more
     flip: bool = False  # random horizontal flips of the real images
-    network: str = later("resnet")  # or "dcgan": the second codebase's pair, with attention in places of its own (repro/dcgan.py)
+    network: str = later("resnet")  # or "dcgan": the second codebase's pair, with attention in places of its own (repro/networks/dcgan.py)
     gp_weight: float = later(10.0)  # weight of the gradient penalty, used with loss "wgan_gp" only
     gp_own_step: bool = later(False)  # the penalty in an optimiser step of its own, not in the loss of the D update
     bn_momentum_fixed: bool = later(False)  # a preset's bn_momentum does not replace this recipe's

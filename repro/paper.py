@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .config import LARGEST, RECIPES
 
+FACTS = Path(__file__).with_name("facts")
 SETTING = "ImageNet 128, Inception"  # heads the column of published numbers
 
 READ, SECOND_HAND, OFF_A_PLOT, UNVERIFIED = "read in the source", "second-hand", "read off a plot", "not verified"
@@ -316,7 +317,7 @@ def figure3_curves():
     import pandas as pd
 
     names = {"sn_on_d": "sn_d", "sn_on_g_and_d": "sn_g_d", "sn_on_g_and_d_ttur": "sn_g_d_ttur"}
-    curves = pd.read_csv(Path(__file__).with_name("figure3_digitized.csv"))
+    curves = pd.read_csv(FACTS / "figure3_digitized.csv")
     return curves.assign(setting=curves["setting"].map(names))
 
 
@@ -324,11 +325,11 @@ def ledger():
     """What each recipe sets, as its source says: a frame of item, field and a column a recipe, as text."""
     import pandas as pd
 
-    return pd.read_csv(Path(__file__).with_name("ledger.csv"), dtype=str, keep_default_na=False)
+    return pd.read_csv(FACTS / "ledger.csv", dtype=str, keep_default_na=False)
 
 
 def differences():
     """Where the paper's text, the released code and this study differ outside the recipes: a frame of text."""
     import pandas as pd
 
-    return pd.read_csv(Path(__file__).with_name("differences.csv"), dtype=str, keep_default_na=False)
+    return pd.read_csv(FACTS / "differences.csv", dtype=str, keep_default_na=False)

@@ -229,7 +229,7 @@ def code_revision() -> dict:
 
     commit = git("rev-parse", "HEAD")
     status = git("status", "--porcelain", "--untracked-files=no", "--", "repro", "pyproject.toml", "constraints.txt")
-    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))))
     return {"commit": commit, "dirty": None if commit is None else bool(status), "sources": sources.hexdigest()[:16]}
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import data, plan, runs, study
+from repro import runs
+from repro.analysis import plan
+from repro.data import images
+from repro.studies import study
 from repro.config import PRESETS, Recipe
-from repro.study import Study, configure, rows, run_name
+from repro.studies.study import Study, configure, rows, run_name
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -24,7 +27,7 @@ def rehearsal():
 
 @pytest.fixture(scope="session")
 def shapes_data(rehearsal):
-    return data.load(rehearsal)
+    return images.load(rehearsal)
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def make_config(rehearsal, shapes_data):
         config = study.configure(study.rows()[row], preset, seed)
         recipe = dataclasses.replace(config.recipe, **{k: v for k, v in changes.items() if k in of[Recipe] and k not in of[type(rehearsal)]})
         config = dataclasses.replace(config, recipe=recipe)
-        return data.with_data(config, shapes_data)
+        return images.with_data(config, shapes_data)
 
     return make
 

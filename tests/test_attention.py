@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from repro import attention, cli, models, runs, sheets, train
-from repro.config import ReproError
+from repro import cli, runs
+from repro.data import sheets
+from repro.networks import resnet
+from repro.scoring import attention
+from repro.training import loop
 
 
 def map_of(choose, queries=16, keys=16, images=1):
@@ -72,7 +75,7 @@ def test_colours_of_what_is_attended():
 
 def test_the_maps_are_those_the_networks_use(make_config):
     config = make_config("attention_16")
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     z, labels = torch.randn(2, 128), torch.zeros(2, dtype=torch.int64)
     out, found = attention.maps(g.eval(), z, labels)
     assert torch.equal(out, g(z, labels)) and found["16x16"].shape == (2, 256, 64)
@@ -84,7 +87,7 @@ def test_the_maps_are_those_the_networks_use(make_config):
 
 def test_looking_does_not_touch_the_networks(make_config):
     config = make_config("attention_16")
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     g.train(), d.train()
     before = [t.clone() for network in (g, d) for t in network.state_dict().values()]
     measured, shown = attention.look(g, d, config, "fp32")
@@ -109,7 +112,7 @@ def test_the_picture_shows_what_is_attended():
 
 
 def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_data, capsys):
-    record = train.train(make_config("attention_16"), shapes_data, runs.Run(tmp_path / "run"), "attention_16")
+    record = loop.train(make_config("attention_16"), shapes_data, runs.Run(tmp_path / "run"), "attention_16")
     kept = [(tmp_path / "run" / name) for name in ("attention.jpg", "attention.npz")]
     before = [path.read_bytes() for path in kept]
     for path in kept:
@@ -118,7 +121,7 @@ def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_d
     assert [path.read_bytes() for path in kept] == before
     assert f"{record['attention'][-1]['entropy']['G 16x16']:.3f}" in capsys.readouterr().out
 
-    train.train(make_config("none"), shapes_data, runs.Run(tmp_path / "none"), "none")
+    loop.train(make_config("none"), shapes_data, runs.Run(tmp_path / "none"), "none")
     for folder, words in (("none", "no attention"), ("nowhere", "no checkpoint")):
         assert cli.run(["attention", str(tmp_path / folder)]) == 2
         assert words in capsys.readouterr().err

@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils import parametrize, parametrizations
 
-from repro import bench, cli, estimate, models, study, train
-from repro.bench import Line
+from repro import cli
+from repro.checks import bench, estimate
+from repro.networks import resnet
+from repro.studies import study
+from repro.training import loop
+from repro.checks.bench import Line
 from repro.config import PRESETS
 
 
@@ -31,24 +35,24 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
     monkeypatch.setattr(parametrizations._SpectralNorm, "_power_method", power_iteration)
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     config = make_config("attention_16", batch_size=16, learning_rate_scale=1.0, sn_through_iteration=False)
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     theirs = plain.Loop(config.preset.channels, config.lr_g, config.lr_d)
     for network, other in ((g, theirs.g), (d, theirs.d)):
         other.load_state_dict({k.replace(".0.u", ".0._u").replace(".0.v", ".0._v"): v for k, v in network.state_dict().items()})
         network.double(), other.double()
-    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
-    batches = train.Batches(shapes_data, 16, 0, False)
+    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
+    batches = loop.Batches(shapes_data, 16, 0, False)
     double = lambda update: [t.double() if t.is_floating_point() else t for t in update]
     for step in range(50):
-        of_d, of_g = map(double, train.draws(config, batches, step))
-        loss_d, loss_g = train.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0], train.update_g(config, g, d, optimiser_g, *of_g, "fp32")
+        of_d, of_g = map(double, loop.draws(config, batches, step))
+        loss_d, loss_g = loop.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0], loop.update_g(config, g, d, optimiser_g, *of_g, "fp32")
         with parametrize.cached():
             assert theirs.update_d(*of_d) == pytest.approx(loss_d.item(), abs=1e-11), step
         theirs.d.eval()
         with parametrize.cached():
             assert theirs.update_g(*of_g) == pytest.approx(loss_g.item(), abs=1e-11), step
         theirs.d.train()
-    assert all(abs(gamma) > 1e-4 for network in (g, d) for gamma in models.gammas(network).values())  # attention took part
+    assert all(abs(gamma) > 1e-4 for network in (g, d) for gamma in resnet.gammas(network).values())  # attention took part
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
@@ -97,9 +101,9 @@ def test_the_step_that_is_timed_is_the_loops(shapes_data):
     """The benchmark's step trains: weights move, with each step's own draws."""
     training = bench.benchmark("training")
     seen = []
-    original = train.update_g
+    original = loop.update_g
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "update_g", lambda *a: seen.append((a[4].sum().item(), a[1].last_conv.bias.sum().item())) or original(*a))
+        patch.setattr(loop, "update_g", lambda *a: seen.append((a[4].sum().item(), a[1].last_conv.bias.sum().item())) or original(*a))
         step = training.our_step(dataclasses.replace(PRESETS["rehearsal"], channels=8), 16)
         for _ in range(3):
             step()
@@ -145,5 +149,5 @@ def test_a_cost_is_of_the_presets_batch(make_config):
     config = make_config("none", batch_size=64, channels=16)
     assert estimate.measured_batch(config.preset, "cpu") == 64 and estimate.measured_batch(PRESETS["imagenet"], "cpu") == 2
     cost = estimate.measure(study.configure(study.rows()["none"], config.preset), "cpu")
-    parameters = sum(models.parameter_count(n) for n in models.build(dataclasses.replace(config, num_classes=10)))
+    parameters = sum(resnet.parameter_count(n) for n in resnet.build(dataclasses.replace(config, num_classes=10)))
     assert cost.update_d > 0 and cost.checkpoint == pytest.approx(3 * 4 * parameters, rel=0.05)  # weights and Adam's two averages

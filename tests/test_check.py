@@ -8,9 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
-from repro import check, cli, data, evaluate, layers, models, pages, paper, runs, train
+from repro import cli, paper, runs
+from repro.checks import regression
+from repro.data import images
+from repro.networks import layers, resnet
+from repro.reports import pages
+from repro.scoring import evaluate
+from repro.training import loop
 from repro.config import Config, ReproError
-from repro.study import NOTEBOOKS, Study
+from repro.studies.notebooks import NOTEBOOKS
+from repro.studies.study import Study
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +32,30 @@ def checked(reference, shapes_data, tmp_path):
     def train_and_compare(row):
         now = Study("rehearsal", out=str(tmp_path))
         (task,) = [task for task in now.tasks(paper.ALL_TABLES) if task.row == row]
-        train.train(data.with_data(task.config, shapes_data), shapes_data, now.run(row, 0), row)
-        frame = check.compare(reference, now, [task], check.read_tolerances(reference))
+        loop.train(images.with_data(task.config, shapes_data), shapes_data, now.run(row, 0), row)
+        frame = regression.compare(reference, now, [task], regression.read_tolerances(reference))
         return frame[frame["run"] != "verdicts"]
 
     return train_and_compare
 
 
 def gamma_frozen(monkeypatch):
-    def build(config, original=train.build):
+    def build(config, original=loop.build):
         networks = original(config)
         for network in networks:
             for block in network.inserted.values():
                 block.gamma.register_hook(torch.zeros_like)
         return networks
 
-    monkeypatch.setattr(train, "build", build)
+    monkeypatch.setattr(loop, "build", build)
 
 
 def spectral_norm_dropped_from_g(monkeypatch):
-    def build(config, original=train.build):
+    def build(config, original=loop.build):
         plain = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, sn_generator=False))
         return original(plain)[0], original(config)[1]
 
-    monkeypatch.setattr(train, "build", build)
+    monkeypatch.setattr(loop, "build", build)
 
 
 def learning_rates_swapped(monkeypatch):
@@ -57,24 +64,24 @@ def learning_rates_swapped(monkeypatch):
     monkeypatch.setattr(Config, "lr_d", rates[0])
 
 
-def average_decay_changed(monkeypatch, original=train.get_ema_multi_avg_fn):
-    monkeypatch.setattr(train, "get_ema_multi_avg_fn", lambda decay: original(0.99))
+def average_decay_changed(monkeypatch, original=loop.get_ema_multi_avg_fn):
+    monkeypatch.setattr(loop, "get_ema_multi_avg_fn", lambda decay: original(0.99))
 
 
 def softmax_over_queries(monkeypatch, original=torch.softmax):
     monkeypatch.setattr(layers.torch, "softmax", lambda x, dim: original(x, dim=1))
 
 
-def labels_shuffled(monkeypatch, original=train.Batches.batch):
+def labels_shuffled(monkeypatch, original=loop.Batches.batch):
     def batch(self, i):
         images, labels = original(self, i)
         return images, labels.roll(1)
 
-    monkeypatch.setattr(train.Batches, "batch", batch)
+    monkeypatch.setattr(loop.Batches, "batch", batch)
 
 
 def batch_norm_evaluated_with_the_batch(monkeypatch):
-    monkeypatch.setattr(models.Generator, "eval", lambda self: self)
+    monkeypatch.setattr(resnet.Generator, "eval", lambda self: self)
     monkeypatch.setattr(layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward)  # which takes any number of images
 
 
@@ -153,7 +160,7 @@ def tolerate(fid):
 
 def compared(reference, now, fid=3.0):
     tasks = [task for task in now.tasks(["table1"]) if task.row == "none"]
-    return check.compare(reference, now, tasks, tolerate(fid)).set_index(["run", "quantity"])
+    return regression.compare(reference, now, tasks, tolerate(fid)).set_index(["run", "quantity"])
 
 
 def test_what_is_measured_may_move_by_its_tolerance_and_no_further(two_studies):
@@ -179,7 +186,7 @@ def test_what_is_exact_must_be_equal(two_studies, changes, name):
     write(now, 0, 100.0, **changes)
     frame = compared(reference, now)
     assert ("none/seed0", name) in frame[~frame["passed"]].index
-    shown = check.digest(frame.reset_index())
+    shown = regression.digest(frame.reset_index())
     assert name in set(shown[~shown["passed"]]["quantity"])
 
 
@@ -192,14 +199,14 @@ def test_a_verdict_that_moved_fails(study_of, declare, tmp_path):
         run = now.run("none", seed)
         record = run.read()
         run.write(record | {"scores": [dict(score, fid=2 * score["fid"]) for score in record["scores"]]})
-    frame = check.compare(study, now, [], None)
+    frame = regression.compare(study, now, [], None)
     assert frame[~frame["passed"]][["run", "quantity", "reference", "now"]].values.tolist() == [["verdicts", "C4", "no difference", "supported"]]
 
 
 def test_a_missing_run_fails(reference, tmp_path):
     shutil.copytree(reference.folder, tmp_path / "rehearsal", ignore=shutil.ignore_patterns("sn_d"))
     now = Study("rehearsal", executor="none", out=str(tmp_path))
-    frame = check.compare(reference, now, now.tasks(paper.ALL_TABLES), check.read_tolerances(reference))
+    frame = regression.compare(reference, now, now.tasks(paper.ALL_TABLES), regression.read_tolerances(reference))
     failed = frame[~frame["passed"]][["run", "quantity", "reference", "now"]].values.tolist()
     assert failed == [["sn_d/seed0", "status", "complete", None]]
 
@@ -212,7 +219,7 @@ def test_tolerances_are_the_largest_difference_of_the_arithmetics(two_studies, t
     write(twins[0], 0, 101.0), write(twins[1], 0, 97.0)
     three = Study("rehearsal", 3, executor="none", out=str(base.out))
     tasks = [task for task in three.tasks(["table1"]) if task.row == "none"]
-    found = check.measure(three, twins, tasks)
+    found = regression.measure(three, twins, tasks)
     assert found["largest_difference"]["scores.fid"] == {"4": 3.0} and found["largest_difference"]["history.loss_d"] == {"1": 0.03}
     assert found["seed_spread"]["scores.fid"] == {"4": 10.0}
     assert set(found["largest_difference"]) == {"scores.fid", "scores.is", "scores.diversity", "history.loss_d", "history.loss_g"}
@@ -220,23 +227,23 @@ def test_tolerances_are_the_largest_difference_of_the_arithmetics(two_studies, t
 
 def test_a_tolerance_never_shrinks_with_the_steps_and_is_never_under_rounding():
     tolerances = {"seed_spread": {}, "largest_difference": {"history.gamma_g": {"1": 0.0, "2": 0.5, "3": 0.1}}}
-    assert check.tolerance(tolerances, "history.gamma_g.16x16", 3, 1.0) == 1.0
-    assert check.tolerance(tolerances, "history.gamma_g.16x16", 1, 8.0) == 8 * 2**-22
+    assert regression.tolerance(tolerances, "history.gamma_g.16x16", 3, 1.0) == 1.0
+    assert regression.tolerance(tolerances, "history.gamma_g.16x16", 1, 8.0) == 8 * 2**-22
     with pytest.raises(ReproError, match="No tolerance was measured for history.other"):
-        check.tolerance(tolerances, "history.other", 1, 1.0)
+        regression.tolerance(tolerances, "history.other", 1, 1.0)
 
 
 def test_a_tolerance_is_wider_once_rounding_is_chance():
     steps = {"1": 0.001, "2": 0.4, "3": 0.1}
     tolerances = {"seed_spread": {"scores.fid": {"1": 1.0, "2": 1.0, "3": 1.0}}, "largest_difference": {"scores.fid": steps}}
-    found = [check.tolerance(tolerances, "scores.fid", step, 10.0) for step in (1, 2, 3)]
+    found = [regression.tolerance(tolerances, "scores.fid", step, 10.0) for step in (1, 2, 3)]
     assert found == pytest.approx([0.002, 1.2, 1.2])
 
 
 def test_runs_of_other_sources_are_trained_again(two_studies):
     _, now, write = two_studies
     (task,) = [task for task in now.tasks(["table1"]) if task.row == "none"]
-    check.discard_stale(now, [task])
+    regression.discard_stale(now, [task])
     assert now.run("none", 0).read()
     for provenance in (
         {"wall_seconds": 1.0, "code": {"sources": "other"}},
@@ -244,7 +251,7 @@ def test_runs_of_other_sources_are_trained_again(two_studies):
         {"wall_seconds": 1.0, "code": {}},
     ):
         write(now, 0, 100.0, provenance=provenance)
-        check.discard_stale(now, [task])
+        regression.discard_stale(now, [task])
         assert now.run("none", 0).read() is None
 
 
@@ -323,9 +330,9 @@ def test_committed_references_have_tolerances_for_all_they_hold():
     assert {"rehearsal", "smoke"} <= {folder.name for folder in folders}
     for folder in folders:
         committed = Study.in_folder(str(folder))
-        tolerances = check.read_tolerances(committed)
+        tolerances = regression.read_tolerances(committed)
         assert "AVX2" in tolerances["arithmetics"] and tolerances["code"]["dirty"] is False
-        for task in check.reference_tasks(committed, committed):
-            for (quantity, step), value in check.values(committed.run(task.row, task.seed).read()).items():
-                if check.kind(quantity):
-                    check.tolerance(tolerances, quantity, step, value)
+        for task in regression.reference_tasks(committed, committed):
+            for (quantity, step), value in regression.values(committed.run(task.row, task.seed).read()).items():
+                if regression.kind(quantity):
+                    regression.tolerance(tolerances, quantity, step, value)

@@ -13,7 +13,10 @@ import time
 import nbformat
 import pytest
 
-from repro import cli, data, executors, pages, paper, runs, study
+from repro import cli, paper, runs
+from repro.data import images
+from repro.reports import pages
+from repro.studies import executors, notebooks, study, trainer
 from repro.config import PRESETS
 
 REPRO = [sys.executable, "-m", "repro"]
@@ -168,7 +171,7 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(executors.LocalExecutor, "_outcome", lambda *_: "made up")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     of = study.Study("rehearsal", out=str(tmp_path))
-    assert executors.make(of).jobs == 2  # one a GPU unless told otherwise
+    assert trainer.make(of).jobs == 2  # one a GPU unless told otherwise
     executors.LocalExecutor(of).train(of.tasks(["table1"]))
     assert [gpu for gpu, _ in started] == ["0", "1", "0", "1", "0"] and max(count for _, count in started) == 1
     started.clear()
@@ -178,10 +181,10 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
     assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(count for _, count in started) == 3
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(executors, "gpus", lambda: 5)
-    two_each = executors.make(study.Study("rehearsal", devices=2))
+    two_each = trainer.make(study.Study("rehearsal", devices=2))
     assert two_each.jobs == 2 and [executors.gpus_of(k, 2)["CUDA_VISIBLE_DEVICES"] for k in range(2)] == ["0,1", "2,3"]
     monkeypatch.setattr(executors, "gpus", lambda: 0)
-    assert executors.gpus_of(1) == {} and executors.make(study.Study("rehearsal")).jobs == max(1, os.cpu_count())
+    assert executors.gpus_of(1) == {} and trainer.make(study.Study("rehearsal")).jobs == max(1, os.cpu_count())
 
 
 def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):
@@ -197,13 +200,13 @@ def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys)
 def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
     import papermill
 
-    notebook = study.NOTEBOOKS / "table1_self_attention.ipynb"
+    notebook = notebooks.NOTEBOOKS / "table1_self_attention.ipynb"
     with pytest.raises(papermill.PapermillExecutionError, match="Unknown notebook parameter 'presett'.*Did you mean 'preset'"):
         papermill.execute_notebook(notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False)
 
 
 def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
-    for path in study.NOTEBOOKS.glob("*.ipynb"):
+    for path in notebooks.NOTEBOOKS.glob("*.ipynb"):
         cells = nbformat.read(path, 4).cells
         assert not any(c.get("outputs") for c in cells), path.name
         (parameters,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
@@ -238,7 +241,7 @@ def test_committed_results_are_whole():
                 record = committed.run(task.row, task.seed).read()
                 assert record["config"]["preset"]["steps"] == PRESETS[folder.name].steps
                 if folder.name in ("smoke", "rehearsal"):
-                    assert record["config"]["data_fingerprint"] == data.load(PRESETS[folder.name]).fingerprint
+                    assert record["config"]["data_fingerprint"] == images.load(PRESETS[folder.name]).fingerprint
                 assert record["provenance"]["code"]["dirty"] is False
                 assert committed.run(task.row, task.seed).picture("samples").exists()
 

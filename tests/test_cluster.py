@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from repro import cli, cluster, executors, runs
+from repro import cli, runs
+from repro.studies import cluster, trainer
 from repro.config import ReproError
-from repro.study import Study
+from repro.studies.study import Study
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -95,7 +96,7 @@ def local(tmp_path_factory):
     """The same runs by the local executor."""
     study = Study("rehearsal", 1, "local", out=str(tmp_path_factory.mktemp("local")))
     tasks = study.tasks(["figure3"])
-    study.train(tasks)
+    trainer.train(study, tasks)
     return recorded(study, tasks)
 
 
@@ -112,10 +113,10 @@ def starts(folder):
 
 def test_a_study_on_two_nodes_is_the_local_one_bit_for_bit(two_nodes, local, tmp_path):
     study, tasks = study_on(two_nodes, tmp_path / "out")
-    study.train(tasks)
+    trainer.train(study, tasks)
     assert recorded(study, tasks) == local and set(starts(tmp_path).values()) == {1}
     assert not list(study.folder.glob(".shared-*"))
-    study.train(tasks)  # nothing is left to do
+    trainer.train(study, tasks)  # nothing is left to do
     assert set(starts(tmp_path).values()) == {1}
 
 
@@ -123,7 +124,7 @@ def test_a_study_on_two_nodes_is_the_local_one_bit_for_bit(two_nodes, local, tmp
 def test_nodes_without_the_drivers_disk_deliver_everything(two_nodes, local, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "SCRATCH", str(tmp_path / "node's own"))
     study, tasks = study_on(two_nodes, tmp_path / "out")
-    hide_storage(executors.make(study)).train(tasks)
+    hide_storage(trainer.make(study)).train(tasks)
     assert recorded(study, tasks) == local
     for task in tasks:
         there, here = (runs.Run(runs.run_folder(f, "rehearsal", task.row, 0)).folder for f in (tmp_path / "node's own", tmp_path / "out"))
@@ -168,7 +169,7 @@ def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_p
 
     act = {"worker": kill_workers, "node": lambda: two_nodes.remove_node(node, allow_graceful=False), "frozen node": freeze}[what]
     acted = when_running(study, act)
-    study.train(tasks)
+    trainer.train(study, tasks)
     assert acted.result(60) and recorded(study, tasks) == local
     assert sum(not node["Alive"] for node in ray.nodes()) == (what != "worker")
 
@@ -186,7 +187,7 @@ def test_a_node_that_is_cut_off_for_30_seconds_loses_nothing(two_networks, local
         command("ip", "-n", name, "link", "set", "eth0", "up")
 
     acted = when_running(study if shared else Study("rehearsal", 1, out=str(tmp_path / name)), cut)
-    executor = executors.make(study)
+    executor = trainer.make(study)
     (executor if shared else hide_storage(executor)).train(tasks)
     assert recorded(study, tasks) == local
     assert acted.result(90)
@@ -196,9 +197,9 @@ def test_a_node_that_is_cut_off_for_30_seconds_loses_nothing(two_networks, local
 def test_a_row_on_two_devices_of_a_node(two_nodes, tmp_path):
     two_nodes.add_node(num_cpus=2)
     study, tasks = study_on(two_nodes, tmp_path / "ray", devices=2)
-    study.train(tasks[:1])
+    trainer.train(study, tasks[:1])
     here = Study("rehearsal", 1, "local", out=str(tmp_path / "local"), devices=2)
-    here.train(tasks[:1])
+    trainer.train(here, tasks[:1])
     assert recorded(study, tasks[:1]) == recorded(here, tasks[:1])
     assert study.run(tasks[0].row, 0).read()["provenance"]["devices"] == 2
 
@@ -208,7 +209,7 @@ def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, lo
     study, tasks = study_on(two_nodes, tmp_path / "out")
     acted = when_running(study, lambda: os.kill(os.getpid(), signal.SIGINT))
     with pytest.raises(runs.Interrupted, match="the same command continues them"):
-        study.train(tasks)
+        trainer.train(study, tasks)
     assert acted.result(60)
     assert not subprocess.run(["pgrep", "-f", f"repro train .*{tmp_path}"], capture_output=True).stdout  # the cluster is idle
     assert any((study.run(t.row, 0).folder / "checkpoint.pt").exists() for t in tasks)
@@ -219,7 +220,7 @@ def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, lo
     assert when_running(study, driver.kill).result(130)
     assert driver.wait() == -signal.SIGKILL
     again, _ = study_on(two_nodes, tmp_path / "out")
-    again.train(tasks)
+    trainer.train(again, tasks)
     assert recorded(again, tasks) == local
 
 
@@ -228,7 +229,7 @@ def test_a_node_with_another_version_is_refused(two_nodes, tmp_path, monkeypatch
     study, tasks = study_on(two_nodes, tmp_path / "out")
     monkeypatch.setattr(runs, "code_revision", lambda: {"sources": "made up"})
     with pytest.raises(ReproError, match="another version of this project"):
-        executors.make(study).train(tasks)
+        trainer.make(study).train(tasks)
 
 
 def test_no_cluster_is_one_sentence(tmp_path, capsys):

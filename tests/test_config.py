@@ -8,7 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repro import layers, models, pages, paper, runs, study, train
+from repro import paper, runs
+from repro.networks import layers, resnet
+from repro.reports import pages
+from repro.studies import study
+from repro.training import loop
 from repro.config import PRESETS, RECIPES, Config, Preset, Recipe, ReproError, choose, difference, feature_map_sizes
 
 recipes = st.builds(
@@ -38,13 +42,13 @@ def configs(draw):
 @settings(max_examples=15, deadline=None)
 @given(configs())
 def test_every_valid_configuration_builds_and_runs(config):
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     labels = torch.arange(2) % config.num_classes
     images = g(torch.randn(2, config.preset.z_dim), labels)
     logits, classes = d(images, labels)
     assert images.shape == (2, 3, config.preset.resolution, config.preset.resolution)
     assert torch.isfinite(logits).all() and (classes is None) == (config.recipe.conditioning == "projection")
-    assert set(models.gammas(g)) == {models.stage_name(s) for s in (*config.attention_at, *config.residual_at)}
+    assert set(resnet.gammas(g)) == {resnet.stage_name(s) for s in (*config.attention_at, *config.residual_at)}
 
 
 @pytest.mark.parametrize("field, values", {
@@ -118,13 +122,13 @@ def test_the_readme_shows_the_ledger():
 def test_every_recipe_trains(name, make_config, shapes_data):
     config = make_config("none" if name == "heykeetae" else "attention_16")
     config = dataclasses.replace(config, recipe=RECIPES[name])
-    g, d = models.build(config)
-    optimisers = train.make_optimisers(config, g, d)
-    of_d, of_g = train.draws(config, train.Batches(shapes_data, 8, 0, config.recipe.flip), 0)
-    assert torch.isfinite(train.update_d(config, g, d, optimisers[1], *of_d[:4], "fp32", *of_d[4:])[0])
+    g, d = resnet.build(config)
+    optimisers = loop.make_optimisers(config, g, d)
+    of_d, of_g = loop.draws(config, loop.Batches(shapes_data, 8, 0, config.recipe.flip), 0)
+    assert torch.isfinite(loop.update_d(config, g, d, optimisers[1], *of_d[:4], "fp32", *of_d[4:])[0])
     norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
     before = norm.u.clone()
-    assert torch.isfinite(train.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
+    assert torch.isfinite(loop.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
     assert torch.equal(before, norm.u) != config.recipe.sn_d_in_g_step and d.training
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from conftest import shared_data
-from repro import data
+from repro.data import images
 from repro.config import PRESETS, RECIPES, Config, ReproError
 
 
@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def load(path, dataset="cifar10"):
-    return data.load(dataclasses.replace(PRESETS["rehearsal"], dataset=dataset), path)
+    return images.load(dataclasses.replace(PRESETS["rehearsal"], dataset=dataset), path)
 
 
 def test_a_folder_of_class_folders(folder):
@@ -48,7 +48,7 @@ def test_a_folder_of_class_folders(folder):
 
 def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
     first = load(folder)
-    monkeypatch.setattr(data, "_prepare", lambda *a: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(images, "_prepare", lambda *a: pytest.fail("the cache was not used"))
     assert load(folder).fingerprint == first.fingerprint
     monkeypatch.undo()
     Image.new("RGB", (32, 32)).save(folder / "cat/0.png")
@@ -57,7 +57,7 @@ def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
 
 def test_a_damaged_cache_is_prepared_again(folder, caplog):
     first = load(folder)
-    (path,) = data.cache_folder().glob("data/*/images.bin")
+    (path,) = images.cache_folder().glob("data/*/images.bin")
     path.write_bytes(path.read_bytes()[:500])
     assert load(folder).fingerprint == first.fingerprint and "damaged" in caplog.text
 
@@ -93,7 +93,7 @@ def test_the_test_split_is_read_when_it_is_asked_for(folder, tmp_path, monkeypat
     few = whole.select(range(3)).remove_columns("label").add_column("label", [2, -1, 1]).cast_column("label", names)
     few.to_parquet(str(target / "test-00000-of-00001.parquet"))
     opened = []
-    monkeypatch.setattr(data, "_open_source", lambda source, split, original=data._open_source: opened.append(split) or original(source, split))
+    monkeypatch.setattr(images, "_open_source", lambda source, split, original=images._open_source: opened.append(split) or original(source, split))
     loaded = load(target)
     assert opened == ["train"]
     test = loaded.test()
@@ -139,7 +139,7 @@ def test_the_hub_is_asked_once_for_its_splits(folder, monkeypatch):
 
     monkeypatch.setattr(datasets, "get_dataset_split_names", offline)
     assert load(None).test().split == "test"
-    (answer,) = data.cache_folder().glob("data/*.splits.json")
+    (answer,) = images.cache_folder().glob("data/*.splits.json")
     answer.unlink()
     with pytest.raises(ReproError, match="could not be fetched.*--data"):
         load(None).test()
@@ -207,8 +207,8 @@ def test_one_class_is_refused_where_classes_are_needed(folder):
     shutil.rmtree(folder / "dog"), shutil.rmtree(folder / "zebra")
     loaded = load(folder)
     with pytest.raises(ReproError, match="one class only.*cat.*recipe_heykeetae"):
-        data.with_data(Config(RECIPES["released_code"], PRESETS["rehearsal"]), loaded)
-    assert data.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 1
+        images.with_data(Config(RECIPES["released_code"], PRESETS["rehearsal"]), loaded)
+    assert images.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 1
 
 
 def test_a_class_of_one_image_is_refused_where_classes_are_needed(folder):
@@ -216,8 +216,8 @@ def test_a_class_of_one_image_is_refused_where_classes_are_needed(folder):
         (folder / "dog" / name).unlink()
     loaded = load(folder)
     with pytest.raises(ReproError, match="one image of the class dog.*at least two"):
-        data.with_data(Config(RECIPES["released_code"], PRESETS["rehearsal"]), loaded)
-    assert data.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 3
+        images.with_data(Config(RECIPES["released_code"], PRESETS["rehearsal"]), loaded)
+    assert images.with_data(Config(RECIPES["heykeetae"], PRESETS["rehearsal"]), loaded).num_classes == 3
 
 
 def test_images_without_classes_are_one(folder, tmp_path):
@@ -244,7 +244,7 @@ def test_an_unreachable_hub_names_the_remedy(monkeypatch):
 
 
 def test_the_embedded_set_is_the_same_everywhere(rehearsal):
-    a = data.load(rehearsal)
+    a = images.load(rehearsal)
     assert a.images.shape == (10_000, 32, 32, 3) and a.num_classes == 10
     again = hashlib.sha256(np.ascontiguousarray(a.images))
     again.update(a.labels)
@@ -262,6 +262,6 @@ def test_real_cifar10():
 
 
 def test_real_tiny_imagenet():
-    loaded = data.load(dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet"))
+    loaded = images.load(dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet"))
     assert loaded.images.shape == (50_000, 32, 32, 3) and loaded.num_classes == 100
     assert np.bincount(loaded.labels).tolist() == [500] * 100

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from repro import dcgan, losses, models, study, train
+from repro.networks import dcgan, losses, resnet
+from repro.training import loop
 from repro.config import PRESETS, RECIPES, ReproError
-from repro.layers import SpectralNorm
+from repro.networks.layers import SpectralNorm
 
 HEYKEETAE = RECIPES["heykeetae"]
 
@@ -48,7 +48,7 @@ def test_the_pair_at_64_pixels_is_the_codebases():
     wanted_g = sum(16 * a * b + b for a, b in convolutions) + norms + attention(128) + attention(64)
     wanted_d = sum(16 * a * b + b for a, b in [(3, 64), (64, 128), (128, 256), (256, 512), (512, 1)]) + attention(256) + attention(512)
     assert (wanted_g, wanted_d) == (3_832_885, 3_175_299)
-    assert (models.parameter_count(g), models.parameter_count(d)) == (wanted_g, wanted_d)
+    assert (resnet.parameter_count(g), resnet.parameter_count(d)) == (wanted_g, wanted_d)
 
 
 def test_spectral_norm_is_on_all_convolutions_but_the_last_and_those_of_attention():
@@ -78,11 +78,11 @@ def config_of(make_config, **changes):
 
 
 def updated(config, data, own_precision="fp32"):
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     before = [p.detach().clone() for p in d.parameters()]
-    _, optimiser = train.make_optimisers(config, g, d)
-    of_d, _ = train.draws(config, train.Batches(data, 8, 0, False), 0)
-    train.update_d(config, g, d, optimiser, *of_d[:4], own_precision, *of_d[4:])
+    _, optimiser = loop.make_optimisers(config, g, d)
+    of_d, _ = loop.draws(config, loop.Batches(data, 8, 0, False), 0)
+    loop.update_d(config, g, d, optimiser, *of_d[:4], own_precision, *of_d[4:])
     steps = {int(state["step"]) for state in optimiser.state.values()}
     return g, d, before, of_d, steps
 
@@ -100,7 +100,7 @@ def test_the_loss_with_its_penalty_against_a_second_account(make_config, shapes_
     config = config_of(make_config, gp_own_step=False, sn_discriminator=False)
     g, d, _, (images, labels, z, _, mix), _ = updated(config, shapes_data)
     found = [p.grad for p in d.parameters()]
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     with torch.no_grad():
         fake = g(z, labels)
     real = images.float() / 127.5 - 1
@@ -114,7 +114,7 @@ def test_the_loss_with_its_penalty_against_a_second_account(make_config, shapes_
 
 def test_framework_default_init_is_pytorchs(make_config):
     """The bounds of torch's own Conv2d and Linear, filled to their edges; biases are not zero."""
-    g, _ = models.build(config_of(make_config))
+    g, _ = resnet.build(config_of(make_config))
     conv = g.last_conv
     bound = 1 / (conv.weight[0].numel() ** 0.5)
     for tensor, least in ((conv.weight, 0.95), (conv.bias, 0.05)):
@@ -133,7 +133,7 @@ def test_a_run_from_a_folder_of_faces(tmp_path, rehearsal, monkeypatch):
     from PIL import Image
 
     from repro import cli, runs
-    from repro.shapes import symmetric_shapes
+    from repro.data.shapes import symmetric_shapes
 
     (tmp_path / "faces").mkdir()
     for i, image in enumerate(symmetric_shapes(220, 64)[0]):

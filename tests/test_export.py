@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro import checkpoint, cli, evaluate, export, runs, train
+from repro import cli, runs
+from repro.reports import export
+from repro.scoring import evaluate
+from repro.training import checkpoint, loop
 
 
 @pytest.fixture(scope="module")
 def trained_run(tmp_path_factory, rehearsal, shapes_data):
-    from repro import data, study
+    from repro.data import images
+    from repro.studies import study
 
     folder = tmp_path_factory.mktemp("out") / "rehearsal/runs/weight_average/seed0"
-    config = data.with_data(study.configure(study.rows()["weight_average"], rehearsal), shapes_data)
-    train.train(config, shapes_data, runs.Run(folder), "weight_average")
+    config = images.with_data(study.configure(study.rows()["weight_average"], rehearsal), shapes_data)
+    loop.train(config, shapes_data, runs.Run(folder), "weight_average")
     return folder
 
 

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from repro import cli, evaluate, features, metrics, validation, weights
+from repro import cli
+from repro.checks import validation
+from repro.scoring import evaluate, features, metrics, weights
 from repro.config import PRESETS, ReproError
 
 

@@ -15,14 +15,17 @@ import nbformat
 import pytest
 import torch
 
-from repro import checkpoint, cli, evaluate, runs, study, train
+from repro import cli, runs
+from repro.scoring import evaluate
+from repro.studies import notebooks, study
+from repro.training import checkpoint, loop
 
 ROW = "weight_average"  # every part of a checkpoint: networks, optimisers, average
 OPTIONS = ["--preset", "rehearsal"]
 MOMENTS = {  # what is under way -> the function that is entered then, and left
-    "D's update": (train, "update_d"),
-    "G's update": (train, "update_g"),
-    "sampling": (train, "sample"),
+    "D's update": (loop, "update_d"),
+    "G's update": (loop, "update_g"),
+    "sampling": (loop, "sample"),
     "scoring": (evaluate, "extract"),
     "packing a checkpoint": (torch, "save"),
     "a file half written": (os, "fsync"),
@@ -37,7 +40,7 @@ def train_row(out):
 
 def execute_report(out):
     of = study.Study("rehearsal", executor="none", out=str(out))
-    study.execute_notebooks(["report"], of, of.folder)
+    notebooks.execute_notebooks(["report"], of, of.folder)
 
 
 def moments(monkeypatch, note):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from repro.config import RECIPES, Recipe
-from repro.layers import ConditionalBatchNorm, ResidualControl, SelfAttention, SpectralNorm, attention_weights, fused_attention
+from repro.networks.layers import ConditionalBatchNorm, ResidualControl, SelfAttention, SpectralNorm, attention_weights, fused_attention
 
 
 def numpy_attention(x, f, g, h, v, gamma, pool):

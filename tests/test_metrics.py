@@ -5,11 +5,14 @@ import pytest
 import timm
 import torch
 
-from repro import cli, data, evaluate, features, metrics, validation, weights
+from repro import cli
+from repro.checks import validation
+from repro.data import images
+from repro.scoring import evaluate, features, metrics, weights
 from repro.config import ReproError
-from repro.features import EfficientNetLite, load_extractor
-from repro.metrics import Statistics, frechet_distance, inception_score
-from repro.study import Study
+from repro.scoring.features import EfficientNetLite, load_extractor
+from repro.scoring.metrics import Statistics, frechet_distance, inception_score
+from repro.studies.study import Study
 
 
 def gaussian(mean, covariance):
@@ -186,9 +189,9 @@ def test_weights_inside_a_package_are_verified(file, tmp_path, monkeypatch, caps
 
 
 def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch):
-    from repro import models
+    from repro.networks import resnet
 
-    g, _ = models.build(make_config())
+    g, _ = resnet.build(make_config())
     config = make_config()
     whole, labels = evaluate.sample(g, config, 30, "fp32")
     monkeypatch.setattr(evaluate, "BATCH", 7)
@@ -278,7 +281,7 @@ def coloured(count, seed, split="train", **more):
     labels = np.arange(count) * 10 // count
     palette = np.random.default_rng(0).integers(40, 200, (10, 1, 1, 3))
     images = (palette[labels] + rng.integers(-40, 41, (count, 4, 4, 3))).repeat(8, 1).repeat(8, 2).astype(np.uint8)
-    return data.ImageData("coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more)
+    return images.ImageData("coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more)
 
 
 @pytest.fixture
@@ -362,7 +365,7 @@ def test_fid_worsens_with_every_step_of_damage(name, rehearsal, monkeypatch, tmp
     from conftest import shared_data
 
     preset = dataclasses.replace(rehearsal, dataset=name, samples=300, references=500)
-    loaded = data.load(preset, shared_data("cifar10") if name == "cifar10" else None)
+    loaded = images.load(preset, shared_data("cifar10") if name == "cifar10" else None)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     study = Study("rehearsal", out=str(tmp_path))
     study.preset = preset

@@ -2,9 +2,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from repro import models, paper, study, train
+from repro import paper
+from repro.networks import resnet
+from repro.studies import study
+from repro.training import loop
 from repro.config import PRESETS, ReproError, SizeNotAvailable, Config, Recipe
-from repro.models import Discriminator, Generator, parameter_count
+from repro.networks.resnet import Discriminator, Generator, parameter_count
 
 
 @pytest.mark.parametrize("at, count_g, count_d", [((), 41_996_931, 39_443_137), ((32,), 42_078_852, 39_463_618)])
@@ -42,7 +45,7 @@ def test_the_projection_depends_on_the_class():
 @pytest.mark.parametrize("row", ["attention_8", "attention_16", "residual_8", "residual_16"])
 def test_a_fresh_network_with_a_block_equals_the_one_without(make_config, row):
     labels, z = torch.arange(4), torch.randn(4, 128)
-    (g, d), (g_plain, d_plain) = models.build(make_config(row)), models.build(make_config("none"))
+    (g, d), (g_plain, d_plain) = resnet.build(make_config(row)), resnet.build(make_config("none"))
     for network in (g, d, g_plain, d_plain):
         network.eval()
     images = g(z, labels)
@@ -54,7 +57,7 @@ def test_a_fresh_network_with_a_block_equals_the_one_without(make_config, row):
 def test_building_is_seeded_and_leaves_the_global_state(make_config):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    a, b, other = (models.build(make_config(seed=s))[0] for s in (0, 0, 1))
+    a, b, other = (resnet.build(make_config(seed=s))[0] for s in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     same = [torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters())]
     assert all(same) and not torch.equal(a.last_conv.weight, other.last_conv.weight)
@@ -78,17 +81,17 @@ def test_spectral_norm_covers_what_the_released_code_covers():
 
 def test_the_cbn_tables_start_as_the_recipe_says(make_config):
     """BigGAN-PyTorch's within Xavier's bound of a (classes, C) table, from the run's seed alone; the released code's at 1 and 0."""
-    first, second = (models.build(make_config("none", cbn_init="init"))[0].stages["8x8"].norm1 for _ in range(2))
+    first, second = (resnet.build(make_config("none", cbn_init="init"))[0].stages["8x8"].norm1 for _ in range(2))
     for table, again in ((first.gain.weight, second.gain.weight), (first.bias.weight, second.bias.weight)):
         bound = (6 / sum(table.shape)) ** 0.5
         assert 0.95 * bound < table.abs().max() <= bound and torch.equal(table, again)
     assert not torch.equal(first.gain.weight, first.bias.weight)
-    constant = models.build(make_config("none"))[0].stages["8x8"].norm1
+    constant = resnet.build(make_config("none"))[0].stages["8x8"].norm1
     assert (constant.gain.weight == 1).all() and (constant.bias.weight == 0).all()
 
 
 def test_every_normalised_weight_of_g_approaches_norm_one(make_config):
-    g, _ = models.build(make_config("none"))
+    g, _ = resnet.build(make_config("none"))
     for _ in range(60):
         g(torch.zeros(1, 128), torch.zeros(1, dtype=torch.long))
     for name in sn_weights(g):
@@ -116,14 +119,14 @@ def test_every_row_of_table_1_trains_at_128_pixels(row, tmp_path, shapes_data):
 
     preset = dataclasses.replace(PRESETS["imagenet"], channels=8, batch_size=2, precision="fp32")
     config = dataclasses.replace(study.configure(study.rows()[row], preset), num_classes=10)
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     before = {n: p.detach().clone() for net in (g, d) for n, p in net.named_parameters(prefix=type(net).__name__)}
-    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
+    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
     for step in range(2):
         images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(step))
-        z, labels = train.latents_and_labels(config, step)
-        loss_d, _, _ = train.update_d(config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32")
-        loss_g = train.update_g(config, g, d, optimiser_g, z, labels, "fp32")
+        z, labels = loop.latents_and_labels(config, step)
+        loss_d, _, _ = loop.update_d(config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32")
+        loss_g = loop.update_g(config, g, d, optimiser_g, z, labels, "fp32")
         assert torch.isfinite(loss_d) and torch.isfinite(loss_g)
     for net in (g, d):
         for n, p in net.named_parameters(prefix=type(net).__name__):
@@ -133,7 +136,7 @@ def test_every_row_of_table_1_trains_at_128_pixels(row, tmp_path, shapes_data):
             # while no logit is past its margin the hinge loss is flat in D's last bias
             assert moved or classes or n == "Discriminator.linear.bias", n
     assert len(g.inserted) == (row != "none")
-    assert all(abs(v) > 0 for v in {**models.gammas(g), **models.gammas(d)}.values())
+    assert all(abs(v) > 0 for v in {**resnet.gammas(g), **resnet.gammas(d)}.values())
 
 
 def test_fused_resampling_equals_convolution_and_resampling():
@@ -141,8 +144,8 @@ def test_fused_resampling_equals_convolution_and_resampling():
     conv = torch.nn.Conv2d(3, 5, 3, padding=1).double()
     x = torch.randn(2, 3, 8, 8, dtype=torch.double, requires_grad=True)
     plain = {
-        models.conv3x3_then_mean_pool: lambda x: F.avg_pool2d(conv(x), 2),
-        models.upsample_then_conv3x3: lambda x: conv(F.interpolate(x, scale_factor=2)),
+        resnet.conv3x3_then_mean_pool: lambda x: F.avg_pool2d(conv(x), 2),
+        resnet.upsample_then_conv3x3: lambda x: conv(F.interpolate(x, scale_factor=2)),
     }
     for fused, expected in plain.items():
         ours, theirs = fused(x, conv), expected(x)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from repro import checkpoint, data, models, parallel, runs, train
+from repro import parallel, runs
+from repro.networks import resnet
+from repro.training import checkpoint, loop
 from repro.config import ReproError
 
 STEPS, FEW = 20, 6
@@ -28,16 +30,16 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
     if dtype == torch.float64:
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)  # in float32 rounding alone grows by orders of magnitude in 20 steps
     torch.set_num_threads(1)
-    g, d = (network.to(dtype) for network in models.build(config))
+    g, d = (network.to(dtype) for network in resnet.build(config))
     g.train(), d.train()
-    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
+    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
     ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     trained_g, trained_d = parallel.wrap(g), parallel.wrap(d)
-    batches, losses = train.Batches(images, config.preset.batch_size, 0, False), []
-    for step, drawn in zip(range(steps), train.prefetched(config, batches, 0, "cpu"), strict=False):
+    batches, losses = loop.Batches(images, config.preset.batch_size, 0, False), []
+    for step, drawn in zip(range(steps), loop.prefetched(config, batches, 0, "cpu"), strict=False):
         (x, y, z, labels, *mix), of_g = ([t.to(dtype) if t.is_floating_point() else t for t in update] for update in drawn)
-        losses.append(parallel.mean(train.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]).item())
-        losses.append(parallel.mean(train.update_g(config, trained_g, d, optimiser_g, *of_g, "fp32")).item())
+        losses.append(parallel.mean(loop.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]).item())
+        losses.append(parallel.mean(loop.update_g(config, trained_g, d, optimiser_g, *of_g, "fp32")).item())
         ema.update_parameters(g)
     patch.undo()
     state = {f"{name} {k}": v for name, network in (("g", g), ("d", d), ("ema", ema)) for k, v in network.state_dict().items()}
@@ -82,7 +84,7 @@ def test_two_ranks_are_one_process_with_the_whole_batch(configs, images):
 
 
 def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
-    norm = models.build(make_config(bn_batch=4))[0].last_norm
+    norm = resnet.build(make_config(bn_batch=4))[0].last_norm
     plain = torch.nn.BatchNorm2d(8, momentum=norm.momentum, eps=norm.eps)
     x = torch.randn(8, 8, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 1
     x = x * torch.arange(1, 9)[:, None, None, None]
@@ -100,7 +102,7 @@ def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
 
 def run_with(config, images, folder, act, at, which):
     """Train in `folder`; rank `which` does `act` in its update of G at step `at`."""
-    original, calls = train.update_g, []
+    original, calls = loop.update_g, []
 
     def update_g(*arguments):
         calls.append(1)
@@ -108,11 +110,11 @@ def run_with(config, images, folder, act, at, which):
             act()
         return original(*arguments)
 
-    train.update_g = update_g
+    loop.update_g = update_g
     try:
-        return train.train(config, images, runs.Run(folder), "attention_16")
+        return loop.train(config, images, runs.Run(folder), "attention_16")
     finally:
-        train.update_g = original
+        loop.update_g = original
 
 
 def ask_to_stop():
@@ -131,8 +133,8 @@ def test_ranks_stop_together_and_one_device_continues(make_config, images, tmp_p
     config = make_config("attention_16", batch_size=16)
     with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
         parallel.launch(2, run_with, config, images, tmp_path / "two", ask_to_stop, 2, 1)  # the second rank alone is asked
-    record = train.train(config, images, runs.Run(tmp_path / "two"), "attention_16")
-    whole = train.train(config, images, runs.Run(tmp_path / "one"), "attention_16")
+    record = loop.train(config, images, runs.Run(tmp_path / "two"), "attention_16")
+    whole = loop.train(config, images, runs.Run(tmp_path / "one"), "attention_16")
     for a, b in zip(record["history"], whole["history"], strict=True):
         assert a["loss_d"] == pytest.approx(b["loss_d"], abs=1e-3)
     assert record["status"] == "complete" and record["scores"][0]["step"] == 2
@@ -173,7 +175,7 @@ def test_devices_that_do_not_fit_are_refused(make_config, images, tmp_path, monk
     monkeypatch.setattr(parallel, "ranks", lambda: 3)
     monkeypatch.setattr(parallel, "on_first", lambda call: call())
     with pytest.raises(ReproError, match="batch of 8 does not split into 3"):
-        train.train(make_config(), images, runs.Run(tmp_path), "none")
+        loop.train(make_config(), images, runs.Run(tmp_path), "none")
 
 
 def bad():

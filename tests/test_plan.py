@@ -7,7 +7,7 @@ import pytest
 
 from repro import paper, runs
 from repro.config import get_preset
-from repro.study import Study, configure, rows
+from repro.studies.study import Study, configure, rows
 
 PLANS = sorted((runs.PROJECT / "results").glob("*/plan.json"))
 

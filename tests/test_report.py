@@ -7,14 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro import attention, cli, pages, paper, plots, report, runs, sheets
+from repro import cli, paper, runs
+from repro.analysis import frames
+from repro.data import sheets
+from repro.reports import pages, plots
+from repro.scoring import attention
 from repro.config import ReproError
-from repro.study import Study, configure, rows, run_name
+from repro.studies.study import Study, rows, run_name
 
 
 def test_the_table_in_numbers(study_of):
     study = study_of({"none": [100, 110, 120], "attention_16": [90, 95, 115]}, best={"attention_16": 80})
-    table = report.summary(study, paper.TABLE1).set_index("row")
+    table = frames.summary(study, paper.TABLE1).set_index("row")
     assert table.loc["none", "fid_mean"] == 110 and table.loc["none", "fid_sd"] == pytest.approx(10)
     assert table.loc["attention_16", "fid_difference"] == pytest.approx(-10) and table.loc["attention_16", "seeds"] == 3
     assert table.loc["attention_16", "fid_best_mean"] == 80
@@ -23,13 +27,13 @@ def test_the_table_in_numbers(study_of):
 
 
 def test_the_table_for_a_reader(study_of):
-    shown = report.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index("")
+    shown = frames.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index("")
     assert shown.loc["no block", "seeds"] == "2" and shown.loc["no block", "ours: FID (Lite0)"] == "105.0 ± 7.1"
     assert shown.loc["attention at 16", "Δ FID"] == "-12.5" and shown.loc["no block", "Δ FID"] == "reference"
     assert shown.loc["attention at 64", "ours: FID (Lite0)"] == "n/a at 32 px"
-    one = report.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
+    one = frames.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
     assert one.loc["no block", "ours: FID (Lite0)"] == "100.0"
-    table2 = report.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
+    table2 = frames.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
     assert "(not verified)" in table2.loc["AC-GAN", "paper (ImageNet 128, Inception): IS"] and "(second-hand)" in table2.loc["SAGAN", "paper (ImageNet 128, Inception): intra FID"]
 
 
@@ -39,17 +43,17 @@ def test_a_score_that_not_all_seeds_have_says_how_many(study_of):
     record = json.loads(path.read_text())
     del record["final"]["intra_fid"], record["scores"][-1]["intra_fid"]
     path.write_text(json.dumps(record))
-    shown = report.present(study, paper.TABLE1).set_index("").loc["no block"]
+    shown = frames.present(study, paper.TABLE1).set_index("").loc["no block"]
     assert shown["ours: intra FID (Lite0)"] == "210.0 ± 14.1 (2 of 3 seeds)" and shown["ours: FID (Lite0)"] == "110.0 ± 10.0"
 
 
 def test_papers_numbers_stand_under_a_plain_heading_only_where_ours_are_measured_alike(study_of):
     smoke = study_of({"none": [100]})
-    assert report.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
-    assert "Δ intra FID" in report.present(smoke, paper.TABLE1) and "KID (Lite0)" not in report.present(smoke, paper.TABLE1)
-    assert {"IS (Lite0)", "diversity"} <= set(report.all_scores(smoke, paper.TABLE1))
+    assert frames.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
+    assert "Δ intra FID" in frames.present(smoke, paper.TABLE1) and "KID (Lite0)" not in frames.present(smoke, paper.TABLE1)
+    assert {"IS (Lite0)", "diversity"} <= set(frames.all_scores(smoke, paper.TABLE1))
     alike = Study("imagenet", executor="none", out=str(smoke.out))
-    assert report.paper_heading(alike) == "paper"
+    assert frames.paper_heading(alike) == "paper"
 
 
 def test_runs_on_other_data_never_share_a_column(study_of):
@@ -59,11 +63,11 @@ def test_runs_on_other_data_never_share_a_column(study_of):
     record["config"]["data_fingerprint"] = "other"
     path.write_text(json.dumps(record))
     with pytest.raises(ReproError, match="scored in different ways.*other"):
-        report.records(study, paper.TABLE1)
+        frames.records(study, paper.TABLE1)
 
 
 def test_an_ended_run_says_where(study_of):
-    shown = report.present(study_of({"sn_d": [300]}, status="collapsed"), paper.FIGURE3).set_index("")
+    shown = frames.present(study_of({"sn_d": [300]}, status="collapsed"), paper.FIGURE3).set_index("")
     assert shown.loc["SN on D", "status"] == "collapsed at step 4"
 
 
@@ -72,7 +76,7 @@ def test_a_run_that_diverged_before_its_first_score_is_in_the_table(study_of):
     run = study.run("sn_d", 1)
     record = {k: v for k, v in run.read().items() if k not in ("final", "best")}
     run.write(record | {"status": "diverged", "scores": [], "step": 1})
-    shown = report.present(study, paper.FIGURE3).set_index("").loc["SN on D"]
+    shown = frames.present(study, paper.FIGURE3).set_index("").loc["SN on D"]
     assert shown["status"] == "complete, diverged at step 1" and "(1 of 2 seeds)" in shown["ours: FID (Lite0)"]
 
 
@@ -80,7 +84,7 @@ def test_averaged_weights_stand_beside_the_raw_ones(study_of):
     study = study_of({"none": [300, 310], "attention_16": [280]})
     run = study.run("none", 1)
     run.write(run.read() | {"final": run.read()["final"] | {"kid": 0.5}, "shadow": {"decay": 0.99, "fid": 250.0, "is": 9.0, "kid": 0.4}})
-    shown = report.averaged(study, paper.TABLE1)
+    shown = frames.averaged(study, paper.TABLE1)
     assert shown[""].to_list() == ["no block"] and shown["seeds"].item() == "1" and shown["average over the last"].item() == "100 updates"
     assert shown["FID (Lite0), raw"].item() == "310.0" and shown["FID (Lite0), averaged weights"].item() == "250.0"
 
@@ -89,22 +93,22 @@ def test_scores_of_two_definitions_are_never_mixed(study_of):
     study_of({"none": [100]})
     study = study_of({"attention_16": [90]}, definition={"extractor": "efficientnet_lite0", "resizer": "r", "samples": 11, "references": 20})
     with pytest.raises(ReproError, match="different ways"):
-        report.summary(study, paper.TABLE1)
+        frames.summary(study, paper.TABLE1)
 
 
 def test_differences_to_a_reference(study_of, tmp_path):
     here = study_of({"none": [100], "attention_16": [90]})
-    assert (report.difference_to(here, here, ["table1"])["difference"] == 0).all()
+    assert (frames.difference_to(here, here, ["table1"])["difference"] == 0).all()
     record = here.run("none", 0).read()
     record["final"]["fid"] = record["scores"][-1]["fid"] = 103.0
     other = Study("rehearsal", 1, executor="none", out=str(tmp_path / "other"))
     other.run("none", 0).write(record)
-    both = report.difference_to(here, other, ["table1", "figure3"])
+    both = frames.difference_to(here, other, ["table1", "figure3"])
     assert both[both["difference"] != 0][["table", "row", "metric", "difference"]].values.tolist() == [
         ["table1", "none", "fid", -3.0], ["figure3", "sn_g_d_ttur", "fid", -3.0]
     ]
     empty = Study("rehearsal", 1, executor="none", out=str(tmp_path / "nothing"))
-    assert report.difference_to(here, empty, ["table1"]).empty
+    assert frames.difference_to(here, empty, ["table1"]).empty
 
 
 @pytest.mark.parametrize("fids", [{}, {"none": [100, 101], "attention_16": [90, 95]}])
@@ -186,7 +190,7 @@ def test_a_record_that_breaks_the_schema_is_refused_by_field(study_of, change, n
 
 
 def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
-    changes = report.changes(study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE).set_index("")["changes"]
+    changes = frames.changes(study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE).set_index("")["changes"]
     assert changes["released_code"] == "–" and changes["no attention"] == "attention_at []"
     assert changes["random flips"] == "flip True" and changes["Adam beta2 0.9"] == "beta2 0.9"
     assert "bn_momentum 0.01" in changes["BN momentum 0.01"] and "network dcgan" in changes["heykeetae"]
@@ -200,14 +204,14 @@ def with_attention(study, values, row="attention_16"):
     """Write attention into the row's runs: values is {quantity: [of seed 0, ...]} at the last step, others 0."""
     for seed in range(study.seeds):
         run = study.run(row, seed)
-        block = {q: {"G 16x16": values.get(q, [0.0] * 9)[seed], "D 16x16": -1.0} for q in report.ATTENTION}
+        block = {q: {"G 16x16": values.get(q, [0.0] * 9)[seed], "D 16x16": -1.0} for q in frames.ATTENTION}
         run.write(run.read() | {"attention": [{"step": 2} | {q: {"G 16x16": 5.0, "D 16x16": 5.0} for q in block}, {"step": 4} | block]})
     return study
 
 
 def test_attention_that_was_not_recorded_is_not_run(study_of):
     study = study_of({"attention_16": [100, 101]})
-    assert report.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
+    assert frames.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
     assert "No picture of attention" in plots.picture(study, "sagan", "attention").data
 
 
@@ -225,15 +229,15 @@ def test_the_tables_of_attention_and_neighbours(study_of):
     for seed, gamma in ((0, -0.3), (1, 0.2)):  # of either sign: the size is averaged
         run = study.run("attention_16", seed)
         run.write(run.read() | {"history": [entry | {"gamma_g": {"16x16": gamma}} for entry in run.read()["history"]]})
-    shown = report.present_attention(study, paper.TABLE1)
+    shown = frames.present_attention(study, paper.TABLE1)
     assert shown.set_index("block").loc["G 16x16", "size of gamma"] == "0.250"
     assert shown[["", "block"]].to_numpy().tolist() == [["attention at 16", "D 16x16"], ["attention at 16", "G 16x16"]] or shown["block"].tolist() == ["G 16x16", "D 16x16"]
-    assert shown.set_index("block").loc["G 16x16", report.ATTENTION["entropy"]] == "0.600"  # the last step, mean over seeds
-    assert len(report.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
+    assert shown.set_index("block").loc["G 16x16", frames.ATTENTION["entropy"]] == "0.600"  # the last step, mean over seeds
+    assert len(frames.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
     for seed, samples in ((0, 2.0), (1, 3.0)):
         run = study.run("attention_16", seed)
         run.write(run.read() | {"neighbours": {"samples": samples, "real": 1.0}})
-    near = report.neighbours(study, paper.TABLE1)
+    near = frames.neighbours(study, paper.TABLE1)
     assert near.to_numpy().tolist() == [["attention at 16", "2.50", "1.00"]]
 
 
@@ -241,7 +245,7 @@ def test_every_measured_quantity_of_attention_is_shown():
     import torch
 
     measured = attention.statistics(torch.full((1, 16, 4), 1 / 4), np.zeros((1, 8, 8, 3), np.uint8))
-    assert measured.keys() == report.ATTENTION.keys()
+    assert measured.keys() == frames.ATTENTION.keys()
 
 
 def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
@@ -368,11 +372,11 @@ def test_a_plan_that_changed_after_runs_is_found_and_has_to_be_said(study_of, de
 def test_extractors_that_disagree_about_rows(study_of):
     """attention at 16 is better than the row without a block by one extractor and worse by the other; residual at 16 is worst by both."""
     fids = {"none": [110, 112], "attention_16": [100, 102], "residual_16": [150, 152]}
-    assert report.extractors_agree(study_of(fids), paper.TABLE1).empty
+    assert frames.extractors_agree(study_of(fids), paper.TABLE1).empty
     second = {100: 30, 102: 32, 110: 20, 112: 22, 150: 90, 152: 92}
     study = study_of(fids, extra=lambda fid: {"fid_lite2": second[fid], "kid": fid / 1000, "kid_lite2": fid / 500, "kid_by_class": {"cat": 0.1}})
-    of_fid, of_kid = report.extractors_agree(study, paper.TABLE1).to_dict("records")
+    of_fid, of_kid = frames.extractors_agree(study, paper.TABLE1).to_dict("records")
     assert of_fid[""] == "FID (Lite0) against FID (Lite2)" and of_fid["pairs in the same order"] == "2 of 3"
     assert of_fid["pairs that change their order"] == "no block and attention at 16" and of_fid["Spearman"] == "0.50" and of_fid["Kendall"] == "0.33"
     assert of_kid["pairs that change their order"] == "none" and of_kid["Spearman"] == "1.00"
-    assert "FID (Lite2)" in report.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(report.present(study, paper.TABLE1))
+    assert "FID (Lite2)" in frames.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(frames.present(study, paper.TABLE1))

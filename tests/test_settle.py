@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from repro import comparisons, runs, settle
-from repro import plan as plans
-from repro import statistics as s
+from repro import runs
+from repro.analysis import comparisons, settle
+from repro.analysis import plan as plans
+from repro.analysis import statistics as s
 from repro.cli import run as command
 from repro.config import ReproError
-from repro.study import Study
+from repro.studies.study import Study
 
 # FIDs to come, by row and seed: residual_16 is far worse; residual_8 spreads and is never settled; attention_8 equals it on average
 TO_COME = {
@@ -31,14 +32,14 @@ def recorded(study_of, declare, tmp_path, monkeypatch):
         (study.folder / "plan.json").write_text(json.dumps(raw))
         trained = []
 
-        def train(self, tasks):
-            for task in self.unfinished(tasks):
+        def train(study, tasks):
+            for task in study.unfinished(tasks):
                 if stop_after is not None and len(trained) >= stop_after:
                     raise runs.Interrupted("stopped")
-                self.run(task.row, task.seed).write(source.run(task.row, task.seed).read())
+                study.run(task.row, task.seed).write(source.run(task.row, task.seed).read())
                 trained.append((task.row, task.seed))
 
-        monkeypatch.setattr(Study, "train", train)
+        monkeypatch.setattr(settle, "train", train)
         return study, trained
 
     return make

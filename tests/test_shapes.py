@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from repro.shapes import CLASS_NAMES, consistency, partner, symmetric_shapes
+from repro.data.shapes import CLASS_NAMES, consistency, partner, symmetric_shapes
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from repro import evaluate, models, sheets
+from repro.data import sheets
+from repro.networks import resnet
+from repro.scoring import evaluate
 
 
 @pytest.fixture
 def generator(make_config):
     config = make_config("none")
-    g, _ = models.build(config)
+    g, _ = resnet.build(config)
     for name, module in g.named_modules():  # classes that differ, as after training
         if name.endswith(("gain", "bias")):
             torch.nn.init.normal_(module.weight, 1.0, 0.5, generator=torch.Generator().manual_seed(1))

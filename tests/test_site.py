@@ -5,7 +5,8 @@ from urllib.parse import unquote
 import pytest
 from bs4 import BeautifulSoup
 
-from repro import cli, runs, site
+from repro import cli, runs
+from repro.reports import site
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import simulation
-from repro import statistics as s
+from repro.analysis import statistics as s
 
 MARGIN = math.log(1.1)
 

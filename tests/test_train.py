@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from repro import checkpoint, layers, losses, models, runs, train
+from repro import runs
+from repro.networks import layers, losses, resnet
+from repro.training import checkpoint, loop
 from repro.config import ReproError
 
 
@@ -29,12 +31,12 @@ def light_scores(monkeypatch):
             scores = {"fid": float(images.astype(np.float64).var()), "is": float(images.mean()), "diversity": 1.0, "kid_by_class": {"a": 0.5}}
             return scores | ({"fid_lite2": 1.0} if last else {})
 
-    monkeypatch.setattr(train, "Scorer", Light)
-    monkeypatch.setattr(train, "nearest_training_images", lambda scorer, data, images: (images[:, None], {"samples": 0.0}))
+    monkeypatch.setattr(loop, "Scorer", Light)
+    monkeypatch.setattr(loop, "nearest_training_images", lambda scorer, data, images: (images[:, None], {"samples": 0.0}))
 
 
 def train_in(folder, config, data, row="none"):
-    return train.train(config, data, runs.Run(folder), row)
+    return loop.train(config, data, runs.Run(folder), row)
 
 
 def steady(record):
@@ -65,18 +67,18 @@ def changed(network, before):
 
 def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_released_code(make_config, shapes_data):
     config = make_config("attention_16")
-    g, d = models.build(config)
-    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
-    of_d, of_g = train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)
+    g, d = resnet.build(config)
+    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
+    of_d, of_g = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)
 
     before_g, before_d = snapshot(g), snapshot(d)
-    train.update_d(config, g, d, optimiser_d, *of_d, "fp32")
+    loop.update_d(config, g, d, optimiser_d, *of_d, "fp32")
     in_g, in_d = changed(g, before_g), changed(d, before_d)
     assert in_g and all("parametrizations.weight.0." in k or "running" in k or "num_batches" in k for k in in_g)
     assert "stages.16x16.conv1.parametrizations.weight.original" in in_d and "stages.16x16.conv1.parametrizations.weight.0.u" in in_d
 
     before_g, before_d = snapshot(g), snapshot(d)
-    train.update_g(config, g, d, optimiser_g, *of_g, "fp32")
+    loop.update_g(config, g, d, optimiser_g, *of_g, "fp32")
     assert changed(d, before_d) == set()  # neither weights nor power-iteration vectors
     assert "stem.parametrizations.weight.original" in changed(g, before_g)
     assert "stem.parametrizations.weight.0.u" in changed(g, before_g)
@@ -86,13 +88,13 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
 def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
     """After one D update each `u` is exactly one power iteration of the initial weight away, real and fake passes together."""
     config = make_config()
-    g, d = models.build(config)
-    _, optimiser_d = train.make_optimisers(config, g, d)
+    g, d = resnet.build(config)
+    _, optimiser_d = loop.make_optimisers(config, g, d)
     norm = d.linear.parametrizations.weight[0]
     weight, u = d.linear.parametrizations.weight.original.detach().clone(), norm.u.clone()
     v = torch.nn.functional.normalize(weight.T @ u, dim=0)
     expected = torch.nn.functional.normalize(weight @ v, dim=0)
-    train.update_d(config, g, d, optimiser_d, *train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)[0], "fp32")
+    loop.update_d(config, g, d, optimiser_d, *loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)[0], "fp32")
     torch.testing.assert_close(norm.u, expected)
     torch.testing.assert_close(norm.v, v)
 
@@ -103,57 +105,57 @@ def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
 def test_passes_of_d_in_its_update(row, changes, passes, make_config, shapes_data):
     """Each evaluates every weight once, with the recipe's power iterations. The third of heykeetae is the penalty's."""
     config = make_config(row, **changes)
-    g, d = models.build(config)
+    g, d = resnet.build(config)
     seen = []
     norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
     norm.register_forward_hook(lambda module, *_: seen.append(module.training))
-    of_d, _ = train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)[-2:]
-    train.update_d(config, g, d, train.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
+    of_d, _ = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)[-2:]
+    loop.update_d(config, g, d, loop.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
     assert seen == [True] * passes
     assert norm.iterations == (2 if row == "recipe_biggan_pytorch" else 1)
 
 
 def test_the_second_pass_of_d_sees_the_generated_images_one_iteration_later(make_config, shapes_data):
     config = make_config("sngan_projection", d_passes=2)
-    (images, labels, z, fake_labels), *_ = train.draws(config, train.Batches(shapes_data, 8, 0, False), 0)
-    g, d = models.build(config)
+    (images, labels, z, fake_labels), *_ = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)
+    g, d = resnet.build(config)
     with torch.no_grad():
         fake = g(z, fake_labels)
         real_by_hand, fake_by_hand = d(images.float() / 127.5 - 1, labels)[0], d(fake, fake_labels)[0]
-    g, d = models.build(config)
-    _, real, fake = train.update_d(config, g, d, train.make_optimisers(config, g, d)[1], images, labels, z, fake_labels, "fp32")
+    g, d = resnet.build(config)
+    _, real, fake = loop.update_d(config, g, d, loop.make_optimisers(config, g, d)[1], images, labels, z, fake_labels, "fp32")
     torch.testing.assert_close(real, real_by_hand, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fake, fake_by_hand, rtol=1e-4, atol=1e-4)
 
 
 def test_learning_rates_are_those_of_the_recipe_times_the_presets_scale(make_config):
     config = make_config(learning_rate_scale=4.0)
-    optimiser_g, optimiser_d = train.make_optimisers(config, *models.build(config))
+    optimiser_g, optimiser_d = loop.make_optimisers(config, *resnet.build(config))
     assert optimiser_g.param_groups[0]["lr"] == pytest.approx(4e-4)
     assert optimiser_d.param_groups[0]["lr"] == pytest.approx(16e-4)
     assert optimiser_d.param_groups[0]["betas"] == (0.0, 0.999)
 
 
 def test_updates_of_d_for_each_of_g_and_the_data_they_see(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    seen, original = [], train.update_d
-    monkeypatch.setattr(train, "update_d", lambda *a: seen.append(a[4:8]) or original(*a))
+    seen, original = [], loop.update_d
+    monkeypatch.setattr(loop, "update_d", lambda *a: seen.append(a[4:8]) or original(*a))
     config = make_config("sngan_projection", steps=2)
     train_in(tmp_path, config, shapes_data)
     assert len(seen) == 10 and all(len({t[k].sum().item() for t in seen}) == 10 for k in (0, 2))  # images and latents differ
-    batches = train.Batches(shapes_data, 8, 0, False)  # prefetched in a thread: the same as asked for one by one, from any step on
-    wanted = [update for step in range(2) for update in train.draws(config, batches, step)[:-1]]
+    batches = loop.Batches(shapes_data, 8, 0, False)  # prefetched in a thread: the same as asked for one by one, from any step on
+    wanted = [update for step in range(2) for update in loop.draws(config, batches, step)[:-1]]
     assert all(torch.equal(a, b) for one, other in zip(seen, wanted, strict=True) for a, b in zip(one, other, strict=True))
-    later = next(train.prefetched(config, batches, 1, "cpu"))
-    assert all(torch.equal(a, b) for one, other in zip(later, train.draws(config, batches, 1), strict=True) for a, b in zip(one, other, strict=True))
+    later = next(loop.prefetched(config, batches, 1, "cpu"))
+    assert all(torch.equal(a, b) for one, other in zip(later, loop.draws(config, batches, 1), strict=True) for a, b in zip(one, other, strict=True))
 
 
 def test_batches_visit_every_image_once_an_epoch_and_flip_when_asked(shapes_data):
-    batches = train.Batches(shapes_data, 1000, 0, False)
+    batches = loop.Batches(shapes_data, 1000, 0, False)
     ids = [label for i in range(batches.per_epoch) for label in batches.batch(i)[1].tolist()]
     assert np.bincount(ids).tolist() == np.bincount(shapes_data.labels).tolist()
     first, again, later = (batches.batch(i)[0] for i in (0, 0, batches.per_epoch))
     assert torch.equal(first, again) and not torch.equal(first, later)
-    flipped = train.Batches(shapes_data, 1000, 0, True).batch(0)[0]
+    flipped = loop.Batches(shapes_data, 1000, 0, True).batch(0)[0]
     same = (flipped == first).flatten(1).all(1)
     mirrored = (flipped == first.flip(3)).flatten(1).all(1)
     assert (same | mirrored).all() and 400 < (same & ~mirrored).sum() + (same & mirrored).sum() < 900
@@ -180,13 +182,13 @@ def test_compiled_networks_compute_the_same(make_config, shapes_data, monkeypatc
     config = make_config("attention_16")
 
     def losses_of(compiled):
-        g, d = (torch.compile(n, backend="aot_eager", fullgraph=True) if compiled else n for n in models.build(config))
+        g, d = (torch.compile(n, backend="aot_eager", fullgraph=True) if compiled else n for n in resnet.build(config))
         g.train(), d.train()
-        optimisers, out = train.make_optimisers(config, g, d), []
+        optimisers, out = loop.make_optimisers(config, g, d), []
         for step in range(3):
-            of_d, of_g = train.draws(config, train.Batches(shapes_data, 8, 0, False), step)
-            out.append(train.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0].item())
-            out.append(train.update_g(config, g, d, optimisers[0], *of_g, "fp32").item())
+            of_d, of_g = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), step)
+            out.append(loop.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0].item())
+            out.append(loop.update_g(config, g, d, optimisers[0], *of_g, "fp32").item())
         return out, g.state_dict()
 
     (plain, state), (compiled, other) = losses_of(False), losses_of(True)
@@ -197,14 +199,14 @@ def test_compiled_networks_compute_the_same(make_config, shapes_data, monkeypatc
 
 
 def test_checkpoints_take_a_small_share_of_the_time(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    written, original = [], train.write_checkpoint
-    monkeypatch.setattr(train, "write_checkpoint", lambda *a: written.append(a[3]["step"]) or original(*a))
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0)
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 1e6)
+    written, original = [], loop.write_checkpoint
+    monkeypatch.setattr(loop, "write_checkpoint", lambda *a: written.append(a[3]["step"]) or original(*a))
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e6)
     train_in(tmp_path / "often", make_config(steps=4, score_every=2), shapes_data)
     assert set(written) == {0, 1, 2, 3, 4}
     written.clear()
-    monkeypatch.setattr(train, "CHECKPOINT_SHARE", 1e-6)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e-6)
     train_in(tmp_path / "seldom", make_config(steps=4, score_every=2), shapes_data)
     assert set(written) <= {0, 2, 4}
 
@@ -215,7 +217,7 @@ def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path,
     config = make_config("attention_16", **changes)
     straight = train_in(tmp_path / "straight", config, shapes_data)
 
-    original = train.update_g
+    original = loop.update_g
 
     calls = []
 
@@ -225,11 +227,11 @@ def test_a_stopped_run_ends_in_the_same_bits(make_config, shapes_data, tmp_path,
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*a)
 
-    monkeypatch.setattr(train, "update_g", stop)
+    monkeypatch.setattr(loop, "update_g", stop)
     with pytest.raises(runs.Interrupted, match=f"stopped at step {stop_at} of 4"):
         train_in(tmp_path / "stopped", config, shapes_data)
     assert runs.Run(tmp_path / "stopped").read()["status"] == "interrupted"
-    monkeypatch.setattr(train, "update_g", original)
+    monkeypatch.setattr(loop, "update_g", original)
     resumed = train_in(tmp_path / "stopped", config, shapes_data)
     assert steady(resumed) == steady(straight)
     same_weights(tmp_path / "straight", tmp_path / "stopped")
@@ -251,7 +253,7 @@ def test_a_save_comes_before_a_score_and_a_stop_is_heard_during_one(make_config,
         return call
 
     with monkeypatch.context() as during:
-        during.setattr(*((train, "sample", stopped_in(train.sample)) if moment == "sample" else (train.Scorer, "__call__", stopped_in(train.Scorer.__call__))))
+        during.setattr(*((loop, "sample", stopped_in(loop.sample)) if moment == "sample" else (loop.Scorer, "__call__", stopped_in(loop.Scorer.__call__))))
         with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
             train_in(tmp_path / "stopped", config, shapes_data)
     assert ended == []
@@ -264,7 +266,7 @@ def test_a_save_comes_before_a_score_and_a_stop_is_heard_during_one(make_config,
 @pytest.mark.parametrize("end", ["collapsed", "diverged", "complete"])
 def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(make_config, shapes_data, tmp_path, light_scores, monkeypatch, end):
     if end == "collapsed":
-        monkeypatch.setattr(train, "COLLAPSE_DIVERSITY", 1.5)
+        monkeypatch.setattr(loop, "COLLAPSE_DIVERSITY", 1.5)
     if end == "diverged":
         original, calls = losses.hinge_d, []
         monkeypatch.setattr(losses, "hinge_d", lambda *a: calls.append(1) or original(*a) * (math.nan if len(calls) == 3 else 1))
@@ -279,14 +281,14 @@ def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(make_c
 @pytest.fixture
 def states(monkeypatch):
     """G's state after each step from here on."""
-    seen, original = [], train.update_g
+    seen, original = [], loop.update_g
 
     def watch(config, g, *a):
         out = original(config, g, *a)
         seen.append(snapshot(g))
         return out
 
-    monkeypatch.setattr(train, "update_g", watch)
+    monkeypatch.setattr(loop, "update_g", watch)
     return seen
 
 
@@ -306,22 +308,22 @@ def test_every_run_keeps_an_average_beside_its_training(make_config, shapes_data
 
 def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_config):
     config = make_config(batch_size=8)
-    g, _ = models.build(config)
+    g, _ = resnet.build(config)
     with torch.no_grad():
         for weight in g.parameters():
             weight.mul_(1.5)  # other weights than its averages belong to
-    for norm in (m for m in g.modules() if isinstance(m, train.BatchNorm)):
+    for norm in (m for m in g.modules() if isinstance(m, loop.BatchNorm)):
         norm.num_batches_tracked.fill_(1000), norm.running_mean.fill_(7)
-    own = train.with_own_statistics(g, config, "fp32", "cpu")
+    own = loop.with_own_statistics(g, config, "fp32", "cpu")
     inputs, hook = [], own.last_norm.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     own.eval()
-    train.sample(own, config, 400, "fp32")
+    loop.sample(own, config, 400, "fp32")
     hook.remove()
     x = torch.cat(inputs)
     torch.testing.assert_close(own.last_norm.running_mean, x.mean((0, 2, 3)), atol=0.05, rtol=0.2)
     torch.testing.assert_close(own.last_norm.running_var, x.var((0, 2, 3)), atol=0.0, rtol=0.3)
     assert (g.last_norm.running_mean == 7).all()  # a copy
-    assert [m.momentum for m in own.modules() if isinstance(m, train.BatchNorm)] == [m.momentum for m in g.modules() if isinstance(m, train.BatchNorm)]
+    assert [m.momentum for m in own.modules() if isinstance(m, loop.BatchNorm)] == [m.momentum for m in g.modules() if isinstance(m, loop.BatchNorm)]
 
 
 def test_the_last_step_is_scored_with_further_sampling_seeds(make_config, shapes_data, tmp_path, light_scores):
@@ -333,8 +335,8 @@ def test_the_last_step_is_scored_with_further_sampling_seeds(make_config, shapes
 def test_a_training_seed_is_three_streams_and_each_can_be_pinned(make_config, shapes_data):
     def parts(seed, *pinned):
         config = dataclasses.replace(make_config(seed=seed), pinned=pinned)
-        weights = models.build(config)[0].stem.parametrizations.weight.original
-        (real, labels, z, fake_labels), _ = train.draws(config, train.Batches(shapes_data, 8, config.seed_of("order"), False), 0)
+        weights = resnet.build(config)[0].stem.parametrizations.weight.original
+        (real, labels, z, fake_labels), _ = loop.draws(config, loop.Batches(shapes_data, 8, config.seed_of("order"), False), 0)
         return {"weights": (weights,), "order": (real, labels), "latents": (z, fake_labels)}
 
     def equal(a, b):
@@ -372,8 +374,8 @@ def test_buffers_are_averaged_where_the_recipe_says_so(make_config, shapes_data,
 
 
 def test_samples_come_from_the_average_only_once_it_has_begun(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    seen, original = [], train.sample
-    monkeypatch.setattr(train, "sample", lambda g, *a: seen.append(g.last_conv.bias.clone()) or original(g, *a))
+    seen, original = [], loop.sample
+    monkeypatch.setattr(loop, "sample", lambda g, *a: seen.append(g.last_conv.bias.clone()) or original(g, *a))
     record = train_in(tmp_path, make_config(ema_decay=0.5, ema_start=3, steps=4, score_every=2), shapes_data)
     state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
     assert ["average_lag" in entry for entry in record["history"]] == [False, False, True, True]
@@ -393,7 +395,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(make_config, shapes_
 
 
 def test_samples_that_no_longer_differ_end_the_run_as_collapsed(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
-    monkeypatch.setattr(train, "COLLAPSE_DIVERSITY", 1.5)
+    monkeypatch.setattr(loop, "COLLAPSE_DIVERSITY", 1.5)
     record = train_in(tmp_path, make_config(), shapes_data)
     assert record["status"] == "collapsed" and record["step"] == 2 and "no longer differ" in record["error"]
 
@@ -403,16 +405,16 @@ def scored(*fids, diversity=1.0):
 
 
 def test_when_a_run_has_collapsed():
-    assert train.collapse(scored(900)) is None and train.collapse(scored(900, 400, 799)) is None
-    assert train.collapse(scored(400, 900)) is None  # one bad score may pass
-    assert train.collapse(scored(400, 900, 700, 900)) is None
-    assert "FID past 2 times its best" in train.collapse(scored(400, 900, 801))
-    assert "no longer differ" in train.collapse(scored(400, diversity=0.04))
+    assert loop.collapse(scored(900)) is None and loop.collapse(scored(900, 400, 799)) is None
+    assert loop.collapse(scored(400, 900)) is None  # one bad score may pass
+    assert loop.collapse(scored(400, 900, 700, 900)) is None
+    assert "FID past 2 times its best" in loop.collapse(scored(400, 900, 801))
+    assert "no longer differ" in loop.collapse(scored(400, diversity=0.04))
 
 
 def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
     fids = iter([50, 40, 90, 100, 60])  # the last one of the averaged weights
-    monkeypatch.setattr(train.Scorer, "__call__", lambda *_: {"fid": next(fids), "is": 1.0, "diversity": 1.0})
+    monkeypatch.setattr(loop.Scorer, "__call__", lambda *_: {"fid": next(fids), "is": 1.0, "diversity": 1.0})
     record = train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)
     assert record["status"] == "collapsed" and record["step"] == 4 and "FID past 2 times" in record["error"]
     assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == record["best"]["step"] == 2
@@ -426,7 +428,7 @@ def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(make_co
 def test_a_run_of_two_code_revisions_names_both(make_config, shapes_data, tmp_path, light_scores, monkeypatch):
     monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "first", "dirty": False, "sources": "1"})
     with pytest.raises(runs.Interrupted):
-        train.train(make_config(), shapes_data, runs.Run(tmp_path), "none", max_minutes=0)
+        loop.train(make_config(), shapes_data, runs.Run(tmp_path), "none", max_minutes=0)
     monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "second", "dirty": False, "sources": "2"})
     made = train_in(tmp_path, make_config(), shapes_data)["provenance"]
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == ["first"]
@@ -495,18 +497,18 @@ def test_a_full_disk_leaves_the_last_good_files(tmp_path, monkeypatch):
 def test_bf16_falls_back_loudly_where_the_processor_lacks_it(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert train.native_precision("bf16") == "fp32" and "no bf16" in caplog.text
-    assert train.native_precision("fp32") == "fp32"
+    assert loop.native_precision("bf16") == "fp32" and "no bf16" in caplog.text
+    assert loop.native_precision("fp32") == "fp32"
 
 
 def test_the_step_learns(make_config, shapes_data):
     """Twenty updates of D alone separate real from generated images; G's updates then raise D's logits of its images."""
     config = make_config(batch_size=16, learning_rate_scale=1.0)
-    g, d = models.build(config)
-    optimiser_g, optimiser_d = train.make_optimisers(config, g, d)
-    batches = train.Batches(shapes_data, 16, 0, False)
-    of_d, of_g = zip(*(train.draws(config, batches, step) for step in range(20)), strict=True)
-    losses_d = [train.update_d(config, g, d, optimiser_d, *drawn, "fp32")[0].item() for drawn in of_d]
+    g, d = resnet.build(config)
+    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
+    batches = loop.Batches(shapes_data, 16, 0, False)
+    of_d, of_g = zip(*(loop.draws(config, batches, step) for step in range(20)), strict=True)
+    losses_d = [loop.update_d(config, g, d, optimiser_d, *drawn, "fp32")[0].item() for drawn in of_d]
     assert np.mean(losses_d[-5:]) < 0.75 * losses_d[0]
-    losses_g = [train.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
+    losses_g = [loop.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
     assert np.mean(losses_g[-3:]) < losses_g[0] - 0.25

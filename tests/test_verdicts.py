@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro import comparisons as c
-from repro import effects as e
-from repro import paper, plan, plots
-from repro import statistics as s
-from repro import verdicts as v
+from repro.analysis import comparisons as c
+from repro.analysis import effects as e
+from repro import paper
+from repro.analysis import plan
+from repro.reports import plots
+from repro.analysis import statistics as s
+from repro.analysis import verdicts as v
 from repro.config import ReproError
-from repro.study import Study
+from repro.studies.study import Study
 
 GOOD = [100, 101, 102, 100, 101, 102, 101, 100, 102, 101]  # an sd of 0.8 per cent
 LEVELS = s.nominal_levels(10)
@@ -346,7 +348,7 @@ def test_the_forest_plot_has_a_line_for_each_interval(study_of, declare):
     study = declare(study_of({"none": GOOD, "attention_8": GOOD, "attention_16": GOOD, "residual_8": scaled(GOOD, 3), "residual_16": GOOD}))
     (axis,) = plots.comparisons(study).axes
     labels = [label.get_text().replace("\n", " ") for label in axis.get_yticklabels()]
-    assert labels == [f"C4: Attention at 8 and 16 against no block, FID (Lite0)", "C5: Attention at 8 against residual at 8, FID (Lite0)", "C5: Attention at 16 against residual at 16, FID (Lite0)"]
+    assert labels == ["C4: Attention at 8 and 16 against no block, FID (Lite0)", "C5: Attention at 8 against residual at 8, FID (Lite0)", "C5: Attention at 16 against residual at 16, FID (Lite0)"]
     band = next(patch for patch in axis.patches)
     assert band.get_extents() is not None and band.get_x() == pytest.approx(-100 * math.log(1.1), abs=0.01)
 

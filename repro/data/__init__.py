@@ -1,0 +1,1 @@
+"""Images: where they come from, the embedded shapes, sheets of pictures."""

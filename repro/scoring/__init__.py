@@ -1,0 +1,1 @@
+"""Scores of samples, and what attention maps attend to."""
