@@ -1,4 +1,6 @@
-"""A training pass of the attention block at 64x64 (feat64 at 128 px, width 64), in linear memory and with the map held."""
+"""A training pass of the attention block at 64x64 (feat64 at 128 px, width 64), in linear memory and with the
+map held.
+"""
 
 import multiprocessing
 import statistics
@@ -8,20 +10,26 @@ from pathlib import Path
 
 import torch
 
-from repro.training import loop
 from repro.checks.bench import Line
 from repro.config import Recipe
 from repro.networks.layers import SelfAttention
+from repro.training import loop
 
 CHANNELS, SIZE, BATCH, PASSES = 128, 64, 8, 3
 
 
 def cost(fused_from: int, precision: str) -> tuple[float, float]:
-    """Seconds of a pass, and MiB of memory at its peak above what the process held before. In a process of its own."""
+    """Seconds of a pass, and MiB of memory at its peak above what the process held before. In a process of
+    its own.
+    """
     torch.set_num_threads(1)
     SelfAttention.FUSED_FROM = fused_from
     block = SelfAttention(CHANNELS, Recipe(), sn=True).to(memory_format=torch.channels_last)
-    x = torch.randn(BATCH, CHANNELS, SIZE, SIZE).contiguous(memory_format=torch.channels_last).requires_grad_()
+    x = (
+        torch.randn(BATCH, CHANNELS, SIZE, SIZE)
+        .contiguous(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
     before, times = mebibytes("VmRSS"), []
     for _ in range(PASSES):
@@ -45,8 +53,18 @@ def measure(repeats: int, peers: list[str]):
         turns = []
         for _ in range(repeats):
             with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as alone:
-                turns.append([alone.submit(cost, fused_from, precision).result() for fused_from in (1, 10**9)])
+                turns.append(
+                    [alone.submit(cost, fused_from, precision).result() for fused_from in (1, 10**9)]
+                )
         for k, (what, unit, target) in enumerate((("time", "s", ">= 1"), ("peak memory", "MiB", ">= 2"))):
             ours, other = (statistics.median(turn[side][k] for turn in turns) for side in (0, 1))
             ratio = statistics.median(turn[1][k] / turn[0][k] for turn in turns)
-            yield Line(f"attention at {SIZE}x{SIZE}, {precision}, {what}", unit, ours, "with the map held", other, ratio, target)
+            yield Line(
+                f"attention at {SIZE}x{SIZE}, {precision}, {what}",
+                unit,
+                ours,
+                "with the map held",
+                other,
+                ratio,
+                target,
+            )

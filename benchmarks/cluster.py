@@ -1,7 +1,9 @@
-"""What the Ray executor itself costs with WORKERS runs at once: runs that only sleep, on a cluster of this machine.
+"""What the Ray executor itself costs with WORKERS runs at once: runs that only sleep, on a cluster of this
+machine.
 
-The driver, its actor, the messages and Ray's scheduling are the real ones. Only the workers share processes, PROCESSES of them with
-many threads each: one Ray process has 115 MB, and 512 of them would not fit on the machines this runs on.
+The driver, its actor, the messages and Ray's scheduling are the real ones. Only the workers share processes,
+PROCESSES of them with many threads each: one Ray process has 115 MB, and 512 of them would not fit on the
+machines this runs on.
 """
 
 import itertools
@@ -70,7 +72,13 @@ def measure(repeats: int, peers: list[str]):
     logging.disable(logging.NOTSET)
     ray.shutdown()
     ideal = RUNS_EACH * SECONDS
-    yield Line(f"{len(tasks)} sleeping runs, {WORKERS} at once", "s", wall, "the sleep alone", ideal, ideal / wall)
-    yield Line("the driver's processor time a run", "s", (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / len(tasks))
+    yield Line(
+        f"{len(tasks)} sleeping runs, {WORKERS} at once", "s", wall, "the sleep alone", ideal, ideal / wall
+    )
+    yield Line(
+        "the driver's processor time a run",
+        "s",
+        (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / len(tasks),
+    )
     yield Line("the driver's memory in all", "MB", after.ru_maxrss / 1024)
     yield Line(f"of it for {len(tasks)} runs", "MB", (after.ru_maxrss - before.ru_maxrss) / 1024)

@@ -1,6 +1,7 @@
-"""Measured effects of small differences between the released code and this study (repro/differences.csv), and of what keeps D's attention uniform.
+"""Measured effects of small differences between the released code and this study (repro/differences.csv), and
+of what keeps D's attention uniform.
 
-    python -m benchmarks.differences --data ../shared/data/cifar10 --steps 200
+python -m benchmarks.differences --data ../shared/data/cifar10 --steps 200
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ import dataclasses
 import torch
 from torch.nn.utils import parametrize
 
+from repro.config import PRESETS, Config
 from repro.data import images
 from repro.networks import resnet
 from repro.scoring import attention
+from repro.scoring.evaluate import latents, to_uint8
 from repro.studies import study
 from repro.training import loop
-from repro.config import PRESETS, Config
-from repro.scoring.evaluate import latents, to_uint8
 
-VARIANTS = {"C/8 keys": {}, "16 keys": {"key_channels_min": 16}, "C/8 keys, no SN in the block": {"attention_sn": False}}
+VARIANTS = {
+    "C/8 keys": {},
+    "16 keys": {"key_channels_min": 16},
+    "C/8 keys, no SN in the block": {"attention_sn": False},
+}
 
 
 def one_more_iteration(network: torch.nn.Module) -> str:
-    """How much each sigma grows by one more power iteration from the kept vectors: median and maximum over weights, in per cent."""
+    """How much each sigma grows by one more power iteration from the kept vectors: median and maximum over
+    weights, in per cent.
+    """
     changes = []
     for module in network.modules():
         for norm in getattr(module, "parametrizations", {}).values():
@@ -37,7 +44,9 @@ def one_more_iteration(network: torch.nn.Module) -> str:
 
 @torch.no_grad()
 def of_attention(config: Config, g: torch.nn.Module, d: torch.nn.Module) -> str:
-    """Of D's block on 64 samples in float32: the entropy as a share of the uniform one's, at the logits and at ten times them, their spread over keys, norms."""
+    """Of D's block on 64 samples in float32: the entropy as a share of the uniform one's, at the logits and
+    at ten times them, their spread over keys, norms.
+    """
     g.eval(), d.eval()
     (block,), found = attention.blocks(d).values(), []
     handle = block.register_forward_pre_hook(lambda _, inputs: found.extend(inputs))
@@ -45,13 +54,19 @@ def of_attention(config: Config, g: torch.nn.Module, d: torch.nn.Module) -> str:
         labels = torch.arange(64) % config.num_classes
         d(g(latents(config.preset.z_dim, config.preset.sampling_seed, 0, 64), labels), labels)
         query, key, _ = block._queries_keys_values(found[0])
-        sigma = torch.linalg.matrix_norm(block.query.weight.flatten(1), 2).item() * torch.linalg.matrix_norm(block.key.weight.flatten(1), 2).item()
+        sigma = (
+            torch.linalg.matrix_norm(block.query.weight.flatten(1), 2).item()
+            * torch.linalg.matrix_norm(block.key.weight.flatten(1), 2).item()
+        )
     handle.remove(), g.train(), d.train()
     logits = query @ key.transpose(1, 2)
-    entropy = lambda x: torch.special.entr(x.softmax(-1)).sum(-1).mean().item() / torch.log(torch.tensor(x.shape[-1])).item()
+    entropy = lambda x: (
+        torch.special.entr(x.softmax(-1)).sum(-1).mean().item() / torch.log(torch.tensor(x.shape[-1])).item()
+    )
     return (
-        f"entropy {entropy(logits):.4f}, at ten times the logits {entropy(10 * logits):.4f}; logits' sd over keys {logits.std(-1).mean():.4f};"
-        f" features' norm {found[0].norm(dim=1).mean():.3f}; sigma(query) sigma(key) {sigma:.2f}; gamma {block.gamma.item():.3f}"
+        f"entropy {entropy(logits):.4f}, at ten times the logits {entropy(10 * logits):.4f}; logits' sd over"
+        f" keys {logits.std(-1).mean():.4f}; features' norm {found[0].norm(dim=1).mean():.3f}; sigma(query)"
+        f" sigma(key) {sigma:.2f}; gamma {block.gamma.item():.3f}"
     )
 
 
@@ -68,10 +83,17 @@ def main() -> None:
         config = images.with_data(study.configure(row, PRESETS[given.preset]), loaded)
         config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes))
         g, d = resnet.build(config)
-        optimisers, batches = loop.make_optimisers(config, g, d), loop.Batches(loaded, config.preset.batch_size, 0, False)
+        optimisers, batches = (
+            loop.make_optimisers(config, g, d),
+            loop.Batches(loaded, config.preset.batch_size, 0, False),
+        )
         for step in range(given.steps + 1):
             if step in (0, given.steps):
-                print(f"{name}, step {step}: D {of_attention(config, g, d)}\n  one more power iteration: D {one_more_iteration(d)}; G {one_more_iteration(g)}", flush=True)
+                print(
+                    f"{name}, step {step}: D {of_attention(config, g, d)}\n  one more power iteration: D"
+                    f" {one_more_iteration(d)}; G {one_more_iteration(g)}",
+                    flush=True,
+                )
             of_d, of_g = loop.draws(config, batches, step)
             loop.update_d(config, g, d, optimisers[1], *of_d, "bf16")
             loop.update_g(config, g, d, optimisers[0], *of_g, "bf16")

@@ -1,9 +1,11 @@
-"""The tables of docs/pilot.md: FID of the pilots' runs by step, and how much one score scatters about its own curve.
+"""The tables of docs/pilot.md: FID of the pilots' runs by step, and how much one score scatters about its own
+curve.
 
     python benchmarks/pilot.py
 
-The records are results/<preset>/pilot, of seeds from 100 on, which no study uses. The code revision in each has the presets
-that made them (rates x2 are those of the study, x4 those of a preset with "pilot" in its name; a score every 250 steps).
+The records are results/<preset>/pilot, of seeds from 100 on, which no study uses. The code revision in each
+has the presets that made them (rates x2 are those of the study, x4 those of a preset with "pilot" in its
+name; a score every 250 steps).
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ def scatter(of_step: dict[int, float]) -> float:
     """The sd of one score's ln FID about the line between its two neighbours, from step FROM on."""
     middle = [s for s in of_step if s >= FROM and {s - EVERY, s + EVERY} <= of_step.keys()]
     off = [of_step[s] - (of_step[s - EVERY] + of_step[s + EVERY]) / 2 for s in middle]
-    return float(np.sqrt(np.mean(np.square(off)) / 1.5))  # the variance of y_1 - (y_0 + y_2) / 2 is 1.5 of one score's
+    return float(
+        np.sqrt(np.mean(np.square(off)) / 1.5)
+    )  # the variance of y_1 - (y_0 + y_2) / 2 is 1.5 of one score's
 
 
 def table(folder: Path) -> pd.DataFrame:
@@ -34,11 +38,16 @@ def table(folder: Path) -> pd.DataFrame:
         record = json.loads(path.read_text())
         fid = {s["step"]: s["fid"] for s in record["scores"]}
         config = record["config"]
-        lines.append({
-            "rates": f"x{config['preset']['learning_rate_scale']:g}", "row": record["row"], "seed": str(config["seed"]), "stopped at": str(record["step"]),
-            **{f"FID at {step:,}": f"{fid[step]:.0f}" if step in fid else "–" for step in SHOWN},
-            "scatter of a score": f"{100 * scatter({s: np.log(v) for s, v in fid.items()}):.1f} %",
-        })
+        lines.append(
+            {
+                "rates": f"x{config['preset']['learning_rate_scale']:g}",
+                "row": record["row"],
+                "seed": str(config["seed"]),
+                "stopped at": str(record["step"]),
+                **{f"FID at {step:,}": f"{fid[step]:.0f}" if step in fid else "–" for step in SHOWN},
+                "scatter of a score": f"{100 * scatter({s: np.log(v) for s, v in fid.items()}):.1f} %",
+            }
+        )
     return pd.DataFrame(lines)
 
 

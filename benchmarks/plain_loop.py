@@ -1,6 +1,7 @@
-"""The loop people start from, written without `repro`: eager float32, NCHW, PyTorch's own spectral norm, real and generated
-images through D apart, every layer as the paper draws it. The baseline of `repro bench`, the oracle of tests/test_bench.py, and
-the pattern for a peer: `repro bench --peer FILE` times any file that has a function `build(width)` such as the last one here.
+"""The loop people start from, written without `repro`: eager float32, NCHW, PyTorch's own spectral norm, real
+and generated images through D apart, every layer as the paper draws it. The baseline of `repro bench`, the
+oracle of tests/test_bench.py, and the pattern for a peer: `repro bench --peer FILE` times any file that has a
+function `build(width)` such as the last one here.
 """
 
 import torch
@@ -30,11 +31,17 @@ class Up(nn.Module):
     def __init__(self, c_in, c_out):
         super().__init__()
         self.norm1, self.norm2 = ConditionalBatchNorm(c_in), ConditionalBatchNorm(c_out)
-        self.conv1, self.conv2, self.conv_shortcut = conv(c_in, c_out, 3), conv(c_out, c_out, 3), conv(c_in, c_out, 1)
+        self.conv1, self.conv2, self.conv_shortcut = (
+            conv(c_in, c_out, 3),
+            conv(c_out, c_out, 3),
+            conv(c_in, c_out, 1),
+        )
 
     def forward(self, x, labels):
         residual = self.conv1(F.interpolate(F.relu(self.norm1(x, labels)), scale_factor=2))
-        return self.conv2(F.relu(self.norm2(residual, labels))) + self.conv_shortcut(F.interpolate(x, scale_factor=2))
+        return self.conv2(F.relu(self.norm2(residual, labels))) + self.conv_shortcut(
+            F.interpolate(x, scale_factor=2)
+        )
 
 
 class Down(nn.Module):
@@ -45,14 +52,24 @@ class Down(nn.Module):
 
     def forward(self, x):
         residual = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
-        return F.avg_pool2d(residual, 2) + F.avg_pool2d(self.conv_shortcut(x), 2) if self.conv_shortcut else residual + x
+        return (
+            F.avg_pool2d(residual, 2) + F.avg_pool2d(self.conv_shortcut(x), 2)
+            if self.conv_shortcut
+            else residual + x
+        )
 
 
 class Attention(nn.Module):
     def __init__(self, channels):
         super().__init__()
-        self.query, self.key = conv(channels, channels // 8, 1, bias=False), conv(channels, channels // 8, 1, bias=False)
-        self.value, self.output = conv(channels, channels // 2, 1, bias=False), conv(channels // 2, channels, 1, bias=False)
+        self.query, self.key = (
+            conv(channels, channels // 8, 1, bias=False),
+            conv(channels, channels // 8, 1, bias=False),
+        )
+        self.value, self.output = (
+            conv(channels, channels // 2, 1, bias=False),
+            conv(channels // 2, channels, 1, bias=False),
+        )
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x):
@@ -68,7 +85,9 @@ class Generator(nn.Module):
     def __init__(self, ch):
         super().__init__()
         self.stem = spectral_norm(nn.Linear(Z_DIM, 4 * ch * 16))
-        self.stages = nn.ModuleDict({"8x8": Up(4 * ch, 4 * ch), "16x16": Up(4 * ch, 2 * ch), "32x32": Up(2 * ch, ch)})
+        self.stages = nn.ModuleDict(
+            {"8x8": Up(4 * ch, 4 * ch), "16x16": Up(4 * ch, 2 * ch), "32x32": Up(2 * ch, ch)}
+        )
         self.inserted = nn.ModuleDict({"16x16": Attention(2 * ch)})
         self.last_norm, self.last_conv = nn.BatchNorm2d(ch), conv(ch, 3, 3)
 
@@ -81,10 +100,15 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     def __init__(self, ch):
         super().__init__()
-        self.stages = nn.ModuleDict({"16x16": Down(3, ch, first=True), "8x8": Down(ch, 2 * ch), "4x4": Down(2 * ch, 4 * ch)})
+        self.stages = nn.ModuleDict(
+            {"16x16": Down(3, ch, first=True), "8x8": Down(ch, 2 * ch), "4x4": Down(2 * ch, 4 * ch)}
+        )
         self.inserted = nn.ModuleDict({"16x16": Attention(ch)})
         self.last_stage = Down(4 * ch, 4 * ch, pool=False)
-        self.linear, self.embedding = spectral_norm(nn.Linear(4 * ch, 1)), spectral_norm(nn.Embedding(CLASSES, 4 * ch))
+        self.linear, self.embedding = (
+            spectral_norm(nn.Linear(4 * ch, 1)),
+            spectral_norm(nn.Embedding(CLASSES, 4 * ch)),
+        )
 
     def forward(self, x, labels):
         x = self.inserted["16x16"](self.stages["16x16"](x))
@@ -116,7 +140,9 @@ class Loop:
 
 
 def build(width):
-    """A function that trains one update of D and one of G on uint8 images (B, 3, 32, 32) with labels (B,), at this base width."""
+    """A function that trains one update of D and one of G on uint8 images (B, 3, 32, 32) with labels (B,), at
+    this base width.
+    """
     loop = Loop(width)
 
     def step(images, labels):

@@ -1,8 +1,8 @@
 """Our scoring against clean-fid's own, on the same images, machine and threads, both sides in turns.
 
-End to end: 32-pixel images to a Fréchet distance, with a light extractor of 2048 features, so that the resize to 299 pixels
-dominates as it does on a GPU. Theirs is `get_model_features` and `frechet_distance` of clean-fid 0.1.35. Then the distance
-alone, and what a score costs beside the training it belongs to.
+End to end: 32-pixel images to a Fréchet distance, with a light extractor of 2048 features, so that the resize
+to 299 pixels dominates as it does on a GPU. Theirs is `get_model_features` and `frechet_distance` of
+clean-fid 0.1.35. Then the distance alone, and what a score costs beside the training it belongs to.
 """
 
 import statistics
@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from cleanfid import fid
 
-from repro.networks import resnet
-from repro.scoring import evaluate, features, metrics
-from repro.training import loop
 from repro.checks.bench import Line, benchmark
 from repro.config import PRESETS, Config, Recipe
+from repro.networks import resnet
+from repro.scoring import evaluate, features, metrics
 from repro.scoring.features import load_extractor
+from repro.training import loop
 
 THREADS, IMAGES = 2, 1000
 
@@ -28,7 +28,9 @@ class Light(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.projection = torch.nn.Parameter(torch.randn(768, 2048, generator=torch.Generator().manual_seed(0)) / 255)
+        self.projection = torch.nn.Parameter(
+            torch.randn(768, 2048, generator=torch.Generator().manual_seed(0)) / 255
+        )
 
     @torch.inference_mode()
     def of_resized(self, x: torch.Tensor) -> torch.Tensor:
@@ -42,10 +44,17 @@ class Light(torch.nn.Module):
 def theirs(light: Light, images: np.ndarray, reference: metrics.Statistics) -> float:
     batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(evaluate.BATCH))
     found = fid.get_model_features(
-        lambda z: next(batches), light.of_resized, mode="clean", num_gen=len(images), batch_size=evaluate.BATCH,
-        device=torch.device("cpu"), verbose=False,
+        lambda z: next(batches),
+        light.of_resized,
+        mode="clean",
+        num_gen=len(images),
+        batch_size=evaluate.BATCH,
+        device=torch.device("cpu"),
+        verbose=False,
     ).astype(np.float64)
-    return fid.frechet_distance(found.mean(0), np.cov(found, rowvar=False), reference.mean, reference.covariance)
+    return fid.frechet_distance(
+        found.mean(0), np.cov(found, rowvar=False), reference.mean, reference.covariance
+    )
 
 
 def ours(light: Light, images: np.ndarray, reference: metrics.Statistics) -> float:
@@ -79,7 +88,12 @@ def against_clean_fid(repeats: int):
         return metrics.frechet_distance(fresh, b)
 
     for what, one, other, target in (
-        (f"{IMAGES:,} images to a distance", lambda: theirs(light, images, reference), lambda: ours(light, images, reference), 3),
+        (
+            f"{IMAGES:,} images to a distance",
+            lambda: theirs(light, images, reference),
+            lambda: ours(light, images, reference),
+            3,
+        ),
         ("Fréchet distance, 2048 features", their_distance, our_distance, 8),
     ):
         their_seconds, our_seconds, difference = sides(repeats, one, other)
@@ -99,8 +113,10 @@ def share_of_a_run(repeats: int):
     part = 500
     scoring, training = [], []
     for _ in range(repeats):
-        images, seconds = timed(lambda: evaluate.sample(generator, config, part, loop.native_precision(preset.precision))[0])
-        scoring.append((seconds + timed(lambda: evaluate.extract(extractor, images))[1]) * preset.samples / part)
+        images, seconds = timed(
+            lambda: evaluate.sample(generator, config, part, loop.native_precision(preset.precision))[0]
+        )
+        scoring.append((seconds + timed(evaluate.extract, extractor, images)[1]) * preset.samples / part)
         training.append(timed(lambda: [step() for _ in range(10)])[1] * preset.steps / 10)
     share = statistics.median(s / t for s, t in zip(scoring, training, strict=True))
     yield Line(f"{preset.samples:,}-sample score, share of a run", "", share, target="< 0.1")

@@ -1,7 +1,8 @@
-"""How often the study's verdicts are wrong, and what they find: made-up studies judged by repro.statistics (docs/statistics.md).
+"""How often the study's verdicts are wrong, and what they find: made-up studies judged by repro.statistics
+(docs/statistics.md).
 
-    python -m benchmarks.simulation              the tables of docs/statistics.md
-    python -m benchmarks.simulation --studies N  with so many made-up studies a line
+python -m benchmarks.simulation              the tables of docs/statistics.md
+python -m benchmarks.simulation --studies N  with so many made-up studies a line
 """
 
 from __future__ import annotations
@@ -26,34 +27,52 @@ EFFECTS = {"0": 0.0, "5 %": 0.05, "10 % (the margin)": MARGIN, "22 % (the paper'
 SPREADS = (0.03, 0.05, 0.07)
 
 
-def study(rng: np.random.Generator, studies: int, spreads, means=None, most: int = MOST, tails: float | None = None) -> np.ndarray:
-    """Endpoints of made-up studies: (rows, studies, most). tails: degrees of freedom of Student's values instead of normal ones."""
+def study(
+    rng: np.random.Generator, studies: int, spreads, means=None, most: int = MOST, tails: float | None = None
+) -> np.ndarray:
+    """Endpoints of made-up studies: (rows, studies, most). tails: degrees of freedom of Student's values
+    instead of normal ones.
+    """
     shape = (len(spreads), studies, most)
     noise = rng.normal(size=shape) if tails is None else rng.standard_t(tails, size=shape)
     scale = np.reshape(spreads, (-1, 1, 1))
     return noise * scale + (0 if means is None else np.reshape(means, (-1, 1, 1)))
 
 
-def verdicts(values: np.ndarray, weights, margin: float = MARGIN, of: int = 1, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
+def verdicts(
+    values: np.ndarray, weights, margin: float = MARGIN, of: int = 1, most: int = MOST
+) -> tuple[np.ndarray, np.ndarray]:
     """The verdict of each study, made at its first look that is not open, and the seeds it took."""
     found = looks(values, weights, margin, most, of=of)
     outcomes = np.array([look.outcome for look in found])
     made = (outcomes != OPEN).argmax(0)
-    return np.take_along_axis(outcomes, made[None], 0)[0], np.where((outcomes != OPEN).any(0), made + found[0].seeds, most)
+    return np.take_along_axis(outcomes, made[None], 0)[0], np.where(
+        (outcomes != OPEN).any(0), made + found[0].seeds, most
+    )
 
 
 def false_alarms(rng: np.random.Generator, studies: int) -> pd.DataFrame:
-    """Supported or contradicted although nothing differs, over all looks; and how often an interval of a look misses the truth."""
+    """Supported or contradicted although nothing differs, over all looks; and how often an interval of a look
+    misses the truth.
+    """
     lines = []
     for name, (spreads, weights) in FALSE_ALARMS.items():
         values = study(rng, studies, spreads)
         found, _ = verdicts(values, weights, margin=0.0)
-        covered = np.all([(look.low < 0) & (look.high > 0) for look in looks(values, weights, 0.0, MOST)], axis=0)
+        covered = np.all(
+            [(look.low < 0) & (look.high > 0) for look in looks(values, weights, 0.0, MOST)], axis=0
+        )
         lines.append((name, np.isin(found, [SUPPORTED, CONTRADICTED]).mean(), covered.mean()))
     heavy = study(rng, studies, (1, 1), tails=3)
     found, _ = verdicts(heavy, (1, -1), margin=0.0)
     covered = np.all([(look.low < 0) & (look.high > 0) for look in looks(heavy, (1, -1), 0.0, MOST)], axis=0)
-    lines.append(("two rows, heavy tails (Student's, 3 degrees of freedom)", np.isin(found, [SUPPORTED, CONTRADICTED]).mean(), covered.mean()))
+    lines.append(
+        (
+            "two rows, heavy tails (Student's, 3 degrees of freedom)",
+            np.isin(found, [SUPPORTED, CONTRADICTED]).mean(),
+            covered.mean(),
+        )
+    )
     return pd.DataFrame(lines, columns=["rows", "false alarms", "all intervals cover"])
 
 
@@ -63,8 +82,17 @@ def power(rng: np.random.Generator, studies: int) -> pd.DataFrame:
     for name, effect in EFFECTS.items():
         for sd in SPREADS:
             found, seeds = verdicts(study(rng, studies, (sd, sd), (effect, 0)), (1, -1))
-            lines.append((name, sd, *((found == one).mean() for one in (SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN)), seeds.mean()))
-    return pd.DataFrame(lines, columns=["true difference", "sd", SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN, "seeds"])
+            lines.append(
+                (
+                    name,
+                    sd,
+                    *((found == one).mean() for one in (SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN)),
+                    seeds.mean(),
+                )
+            )
+    return pd.DataFrame(
+        lines, columns=["true difference", "sd", SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN, "seeds"]
+    )
 
 
 def detected(rng: np.random.Generator, studies: int, effect: float = 1.5) -> float:
@@ -73,14 +101,23 @@ def detected(rng: np.random.Generator, studies: int, effect: float = 1.5) -> flo
     return float((found == SUPPORTED).mean())
 
 
-def three_budgets(rng: np.random.Generator, studies: int, comparisons: int = 6, correlation: float = 0.7) -> float:
-    """How often a claim of six comparisons, each at three budgets of the same runs, is contradicted although nothing differs."""
+def three_budgets(
+    rng: np.random.Generator, studies: int, comparisons: int = 6, correlation: float = 0.7
+) -> float:
+    """How often a claim of six comparisons, each at three budgets of the same runs, is contradicted although
+    nothing differs.
+    """
     any_contradicted = np.zeros(studies, bool)
     for _ in range(comparisons):
         runs = rng.normal(size=(2, studies, MOST))
-        budgets = [math.sqrt(correlation) * runs + math.sqrt(1 - correlation) * rng.normal(size=runs.shape) for _ in range(3)]
+        budgets = [
+            math.sqrt(correlation) * runs + math.sqrt(1 - correlation) * rng.normal(size=runs.shape)
+            for _ in range(3)
+        ]
         by_budget = [looks(values, (1, -1), MARGIN, MOST, of=comparisons) for values in budgets]
-        outcomes = np.array([[look.outcome for look in of_budget] for of_budget in by_budget])  # (budgets, looks, studies)
+        outcomes = np.array(
+            [[look.outcome for look in of_budget] for of_budget in by_budget]
+        )  # (budgets, looks, studies)
         for at in range(studies):
             over_looks = [across(list(outcomes[:, look, at])) for look in range(outcomes.shape[1])]
             made = settled(over_looks)
@@ -95,12 +132,25 @@ def main() -> None:
     rng = np.random.default_rng(2018)
     share = lambda v: f"{100 * v:.1f} %"
     alarms = false_alarms(rng, studies)
-    print(alarms.assign(**{c: alarms[c].map(share) for c in alarms.columns[1:]}).to_markdown(index=False, disable_numparse=True), end="\n\n")
+    print(
+        alarms.assign(**{c: alarms[c].map(share) for c in alarms.columns[1:]}).to_markdown(
+            index=False, disable_numparse=True
+        ),
+        end="\n\n",
+    )
     table = power(rng, studies)
     shown = {c: table[c].map(share) for c in (SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN)}
-    print(table.assign(sd=table["sd"].map("{:.0%}".format), seeds=table["seeds"].map("{:.1f}".format), **shown).to_markdown(index=False, disable_numparse=True), end="\n\n")
+    print(
+        table.assign(
+            sd=table["sd"].map("{:.0%}".format), seeds=table["seeds"].map("{:.1f}".format), **shown
+        ).to_markdown(index=False, disable_numparse=True),
+        end="\n\n",
+    )
     print(f"A difference of 1.5 standard deviations is found by {share(detected(rng, studies))} of studies.")
-    print(f"A claim of six comparisons at three budgets is contradicted by {share(three_budgets(rng, studies))} of studies when nothing differs.")
+    print(
+        f"A claim of six comparisons at three budgets is contradicted by {share(three_budgets(rng, studies))}"
+        " of studies when nothing differs."
+    )
 
 
 if __name__ == "__main__":

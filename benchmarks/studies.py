@@ -18,8 +18,18 @@ def seconds(*words: str) -> float:
 
 def measure(repeats: int, peers: list[str]):
     for words, bound in ((("--help",), 0.7), (("status", "--out", "results"), 1.5)):
-        yield Line(f"repro {words[0]}", "s", statistics.median(seconds(*words) for _ in range(repeats)), target=f"< {bound}")
+        yield Line(
+            f"repro {words[0]}",
+            "s",
+            statistics.median(seconds(*words) for _ in range(repeats)),
+            target=f"< {bound}",
+        )
     notebooks = len(list((runs.PROJECT / "results/smoke").glob("*.ipynb")))
     with tempfile.TemporaryDirectory() as folder:
-        each = statistics.median(seconds("report", "--from", "results/smoke", "--to", folder) for _ in range(min(repeats, 3))) / notebooks
+        each = (
+            statistics.median(
+                seconds("report", "--from", "results/smoke", "--to", folder) for _ in range(min(repeats, 3))
+            )
+            / notebooks
+        )
     yield Line("a notebook over finished runs", "s", each, target="< 15")

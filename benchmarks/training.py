@@ -1,9 +1,10 @@
 """Training speed of the whole machine as a study runs it, against loops that people start from.
 
-Ours: as many single-thread processes as the machine has cores, each the loop of repro/training/loop.py. The others: one process with
-PyTorch's default threads. All train the 32 px network with attention at 16 on batches of 64; the sides take turns. The arithmetic
-is counted as the plain loop's (resampling fused with its convolutions needs a third less), and set beside what a 3x3
-convolution of 128 channels reaches on all cores, in the precision that is trained in. On a GPU also the GPU presets.
+Ours: as many single-thread processes as the machine has cores, each the loop of repro/training/loop.py. The
+others: one process with PyTorch's default threads. All train the 32 px network with attention at 16 on
+batches of 64; the sides take turns. The arithmetic is counted as the plain loop's (resampling fused with its
+convolutions needs a third less), and set beside what a 3x3 convolution of 128 channels reaches on all cores,
+in the precision that is trained in. On a GPU also the GPU presets.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from repro.networks import resnet
-from repro.training import loop
 from repro.checks.bench import PLAIN, Line, load_peer
 from repro.config import PRESETS, Config, Preset, Recipe
 from repro.data.images import Batches, ImageData
+from repro.networks import resnet
 from repro.studies.executors import ALLOCATION
+from repro.training import loop
 
 BATCH, STEPS, CLASSES = 64, 12, 10
 TARGETS = {16: 3.0, 32: 2.0}  # base width -> least ratio to the plain loop
@@ -36,7 +37,9 @@ _kept = {}  # what each process built, kept between its turns
 def random_images(resolution: int, count: int) -> ImageData:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, resolution, resolution, 3), dtype=np.uint8)
-    return ImageData("random", images, rng.integers(CLASSES, size=count), tuple(map(str, range(CLASSES))), "random")
+    return ImageData(
+        "random", images, rng.integers(CLASSES, size=count), tuple(map(str, range(CLASSES))), "random"
+    )
 
 
 def our_step(preset: Preset, attention_at: int):
@@ -44,11 +47,18 @@ def our_step(preset: Preset, attention_at: int):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu":
         torch.set_num_threads(preset.threads)
-    config = Config(Recipe(), dataclasses.replace(preset, steps=10**9), attention_at=(attention_at,), num_classes=CLASSES)
+    config = Config(
+        Recipe(), dataclasses.replace(preset, steps=10**9), attention_at=(attention_at,), num_classes=CLASSES
+    )
     g, d = (network.to(device) for network in resnet.build(config))
     optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
     precision = loop.native_precision(preset.precision)
-    drawn = loop.prefetched(config, Batches(random_images(preset.resolution, 4 * preset.batch_size), preset.batch_size, 0, False), 0, device)
+    drawn = loop.prefetched(
+        config,
+        Batches(random_images(preset.resolution, 4 * preset.batch_size), preset.batch_size, 0, False),
+        0,
+        device,
+    )
 
     def step() -> None:
         of_d, of_g = next(drawn)
@@ -60,14 +70,21 @@ def our_step(preset: Preset, attention_at: int):
 
 def peer_step(path: str, width: int):
     step, data = load_peer(path)(width), random_images(32, BATCH)
-    images, labels = torch.from_numpy(data.images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(data.labels)
+    images, labels = (
+        torch.from_numpy(data.images).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(data.labels),
+    )
     return lambda: step(images, labels)
 
 
 def images_per_second(side: str, width: int) -> float:
     """Of this process; the first call builds the networks and warms up. side: "ours" or a peer's path."""
     if side not in _kept:
-        _kept[side] = our_step(dataclasses.replace(PRESETS["cifar10-cpu"], channels=width), 16) if side == "ours" else peer_step(side, width)
+        _kept[side] = (
+            our_step(dataclasses.replace(PRESETS["cifar10-cpu"], channels=width), 16)
+            if side == "ours"
+            else peer_step(side, width)
+        )
         for _ in range(3):
             _kept[side]()
     start = time.perf_counter()
@@ -80,7 +97,10 @@ def convolution_limit() -> float:
     """GFLOP/s of this process in a large convolution on one thread, in the precision of training."""
     torch.set_num_threads(1)
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[loop.native_precision("bf16")]
-    x, w = (torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last) for shape in ((32, 128, 16, 16), (128, 128, 3, 3)))
+    x, w = (
+        torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
+        for shape in ((32, 128, 16, 16), (128, 128, 3, 3))
+    )
     times = []
     for _ in range(12):
         start = time.perf_counter()
@@ -103,8 +123,12 @@ def on_cpu(width: int, repeats: int, peers: list[str]):
     with ProcessPoolExecutor(1, spawn) as one, ProcessPoolExecutor(cores, spawn) as many:
         for _ in range(repeats + 1):
             turn = {side: one.submit(images_per_second, side, width).result() for side in others}
-            os.environ |= ALLOCATION  # our processes start now, as a study starts them; the others' one has started
-            turn["ours"] = sum(f.result() for f in [many.submit(images_per_second, "ours", width) for _ in range(cores)])
+            os.environ |= (
+                ALLOCATION  # our processes start now, as a study starts them; the others' one has started
+            )
+            turn["ours"] = sum(
+                f.result() for f in [many.submit(images_per_second, "ours", width) for _ in range(cores)]
+            )
             turn["one"] = many.submit(images_per_second, "ours", width).result()
             limits.append(sum(f.result() for f in [many.submit(convolution_limit) for _ in range(cores)]))
             turns.append(turn)
@@ -113,16 +137,37 @@ def on_cpu(width: int, repeats: int, peers: list[str]):
     for side in others:
         name, target = ("plain loop", f">= {TARGETS[width]:g}") if side == plain else (side, "")
         ratio = statistics.median(turn["ours"] / turn[side] for turn in turns)
-        yield Line(f"training, width {width}", "images/s", medians["ours"], name, medians[side], ratio, target)
+        yield Line(
+            f"training, width {width}", "images/s", medians["ours"], name, medians[side], ratio, target
+        )
     scaling = statistics.median(turn["ours"] / turn["one"] for turn in turns)
-    yield Line(f"training, width {width}, all cores", "images/s", medians["ours"], "one core", medians["one"], scaling, f">= {0.85 * cores:g}")
+    yield Line(
+        f"training, width {width}, all cores",
+        "images/s",
+        medians["ours"],
+        "one core",
+        medians["one"],
+        scaling,
+        f">= {0.85 * cores:g}",
+    )
     work, limit = gflop_an_image(plain, width), statistics.median(limits)
     achieved = medians["ours"] * work
-    yield Line(f"arithmetic, width {width}", "GFLOP/s", achieved, "convolution limit", limit, achieved / limit, f">= {SHARE:g}")
+    yield Line(
+        f"arithmetic, width {width}",
+        "GFLOP/s",
+        achieved,
+        "convolution limit",
+        limit,
+        achieved / limit,
+        f">= {SHARE:g}",
+    )
 
 
 def on_gpu(repeats: int):
-    for name, attention_at, unit, target in (("cifar10", 16, "steps/s", 100), ("imagenet", 32, "images/s", 1500)):
+    for name, attention_at, unit, target in (
+        ("cifar10", 16, "steps/s", 100),
+        ("imagenet", 32, "images/s", 1500),
+    ):
         preset = PRESETS[name]
         step, rates = our_step(preset, attention_at), []
         for _ in range(repeats + 1):

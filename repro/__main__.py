@@ -1,3 +1,5 @@
+"""`python -m repro`: the same as the `repro` command."""
+
 from .cli import main
 
 main()

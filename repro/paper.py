@@ -1,4 +1,5 @@
-"""What the paper reports and what it changes from row to row: data, nothing else. No published number stands anywhere else.
+"""What the paper reports and what it changes from row to row: data, nothing else. No published number stands
+anywhere else.
 
 Paper: Zhang, Goodfellow, Metaxas, Odena, "Self-Attention Generative Adversarial Networks", arXiv 1805.08318.
 Published scores are for ImageNet at 128x128, one million iterations, with Inception.
@@ -14,7 +15,12 @@ from .config import LARGEST, RECIPES
 FACTS = Path(__file__).with_name("facts")
 SETTING = "ImageNet 128, Inception"  # heads the column of published numbers
 
-READ, SECOND_HAND, OFF_A_PLOT, UNVERIFIED = "read in the source", "second-hand", "read off a plot", "not verified"
+READ, SECOND_HAND, OFF_A_PLOT, UNVERIFIED = (
+    "read in the source",
+    "second-hand",
+    "read off a plot",
+    "not verified",
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
+    """A table or figure of the paper, with the notebook that shows it and its rows in order."""
+
     name: str
     title: str
     notebook: str
@@ -53,8 +61,8 @@ class Table:
 class Comparison:
     """`better` is claimed to score better than `worse`: means over the rows that exist.
 
-    measure: "endpoint", the score at the end; "decline", how much it worsens late in training; "collapses", how many runs do;
-    "classes", structured classes against textured ones.
+    measure: "endpoint", the score at the end; "decline", how much it worsens late in training; "collapses",
+    how many runs do; "classes", structured classes against textured ones.
     """
 
     better: tuple[str, ...]
@@ -70,15 +78,20 @@ class Claim:
     name: str
     statement: str
     comparisons: tuple[Comparison, ...] = ()
-    # where the claim's feature maps do not exist: the maps of the same size relative to the image, by resolution
+    # where the claim's feature maps do not exist: the maps of the same size relative to the image, by
+    # resolution
     analogue: dict[int, tuple[Comparison, ...]] = field(default_factory=dict)
-    stress: tuple[Comparison, ...] = ()  # between the rows of STRESS, where nothing happens at the ordinary budget
+    stress: tuple[
+        Comparison, ...
+    ] = ()  # between the rows of STRESS, where nothing happens at the ordinary budget
     attention: bool = False  # about what the attention maps of the row sagan attend to
 
 
 def _table1(label: str, fid: float, score: float, **where) -> dict:
     source = "paper, Table 1"
-    return dict(label=label, published={"fid": Published(fid, source), "is": Published(score, source)}, **where)
+    return dict(
+        label=label, published={"fid": Published(fid, source), "is": Published(score, source)}, **where
+    )
 
 
 NONE = Row("none", **_table1("no block", 22.96, 42.87))
@@ -118,7 +131,10 @@ TABLE2 = Table(
                 "intra_fid": Published(83.7, "paper, Table 2", SECOND_HAND),
             },
             attention_at=(LARGEST,),
-            note="attention at the largest feature map that both networks have, as the paper's headline row (64 at 128 px)",
+            note=(
+                "attention at the largest feature map that both networks have, as the paper's headline row"
+                " (64 at 128 px)"
+            ),
         ),
         Row(
             "sngan_projection",
@@ -145,8 +161,8 @@ TABLE2 = Table(
     reference="sagan",
 )
 
-# The paper gives no learning rates for the two settings without TTUR. Our choice: 2e-4 for both networks, the geometric
-# mean of TTUR's two, and Miyato and Koyama's.
+# The paper gives no learning rates for the two settings without TTUR. Our choice: 2e-4 for both networks, the
+# geometric mean of TTUR's two, and Miyato and Koyama's.
 _EQUAL_RATES = dict(lr_g=2e-4, lr_d=2e-4)
 
 FIGURE3 = Table(
@@ -179,17 +195,27 @@ FIGURE3 = Table(
     reference="sn_g_d_ttur",
 )
 
-# At an ordinary budget nothing collapses or declines, so claims C1 and C2 are tried at learning rates that strain the three settings
+# At an ordinary budget nothing collapses or declines, so claims C1 and C2 are tried at learning rates that
+# strain the three settings
 STRESS_TIMES = (8, 32)
 STRESS = Table(
     "stress",
     "Stress: Figure 3's settings at learning rates 8 and 32 times as large",
     "stress",
     tuple(
-        Row(f"{row.name}_x{times}", f"{row.label}, rates x{times}", changes=row.changes | {rate: times * rates[rate] for rate in rates})
+        Row(
+            f"{row.name}_x{times}",
+            f"{row.label}, rates x{times}",
+            changes=row.changes | {rate: times * rates[rate] for rate in rates},
+        )
         for times in STRESS_TIMES
         for row in FIGURE3.rows
-        for rates in [{rate: row.changes.get(rate, getattr(RECIPES["released_code"], rate)) for rate in ("lr_g", "lr_d")}]
+        for rates in [
+            {
+                rate: row.changes.get(rate, getattr(RECIPES["released_code"], rate))
+                for rate in ("lr_g", "lr_d")
+            }
+        ]
     ),
     reference=f"{FIGURE3.reference}_x{STRESS_TIMES[0]}",
 )
@@ -204,8 +230,9 @@ CHECK = Table(
     rows=(Row("weight_average", "samples from averaged weights", changes=dict(ema_decay=0.9)),),
     reference="weight_average",
 )
-# One paper, several recipes: SAGAN as each source sets it up, then one knob at a time. Attention is at the largest feature map
-# in all of them, so that the recipes alone differ (the sources have it at 32 or 64 of 128 px); heykeetae's pair has its own places.
+# One paper, several recipes: SAGAN as each source sets it up, then one knob at a time. Attention is at the
+# largest feature map in all of them, so that the recipes alone differ (the sources have it at 32 or 64 of 128
+# px); heykeetae's pair has its own places.
 _SAGAN = dict(attention_at=(LARGEST,))
 _PUBLISHED_RECIPES = {
     "released_code": {"fid": Published(18.28, "paper, Table 1"), "is": Published(51.43, "paper, Table 1")},
@@ -213,7 +240,10 @@ _PUBLISHED_RECIPES = {
         "fid": Published(34.726, "StudioGAN's earlier README, best checkpoint, validation reference"),
         "is": Published(29.848, "StudioGAN's earlier README, best checkpoint"),
     },
-    "mmgeneration_biggan": {"fid": Published(12.83, "mmgeneration, at 826k"), "is": Published(69.54, "mmgeneration, at 826k")},
+    "mmgeneration_biggan": {
+        "fid": Published(12.83, "mmgeneration, at 826k"),
+        "is": Published(69.54, "mmgeneration, at 826k"),
+    },
 }
 _KNOBS = (
     ("average", "average of G's weights", dict(ema_decay=0.9999, ema_start=2000), "as BigGAN-PyTorch"),
@@ -223,10 +253,24 @@ _KNOBS = (
     ("flip", "random flips", dict(flip=True), "as StudioGAN"),
     ("no_pool", "keys and values not pooled", dict(attention_pool=False), "as the paper's text"),
     ("narrow_values", "values of C/8 channels", dict(value_divisor=8), "as the paper's text"),
-    ("slow_bn", "BN momentum 0.01", dict(bn_momentum=0.01, last_bn_momentum=0.01, bn_momentum_fixed=True),
-     "towards the released code's 0.001, which a short run never settles with"),
-    ("sn_constant", "power-iteration vectors as constants", dict(sn_through_iteration=False), "as the PyTorch codebases"),
-    ("wide_keys", "at least 16 key channels", dict(key_channels_min=16), "the paper's networks have 8 to 128 (C/8); at width 16 and 32 px, C/8 is 2 or 4 in D and 4 or 8 in G"),
+    (
+        "slow_bn",
+        "BN momentum 0.01",
+        dict(bn_momentum=0.01, last_bn_momentum=0.01, bn_momentum_fixed=True),
+        "towards the released code's 0.001, which a short run never settles with",
+    ),
+    (
+        "sn_constant",
+        "power-iteration vectors as constants",
+        dict(sn_through_iteration=False),
+        "as the PyTorch codebases",
+    ),
+    (
+        "wide_keys",
+        "at least 16 key channels",
+        dict(key_channels_min=16),
+        "the paper's networks have 8 to 128 (C/8); at width 16 and 32 px, C/8 is 2 or 4 in D and 4 or 8 in G",
+    ),
 )
 RECIPE_TABLE = Table(
     "recipes",
@@ -234,16 +278,37 @@ RECIPE_TABLE = Table(
     "recipes",
     (
         *(
-            Row(f"recipe_{name}", name, _PUBLISHED_RECIPES.get(name, {}), recipe=name, **({} if recipe.network == "dcgan" else _SAGAN))
+            Row(
+                f"recipe_{name}",
+                name,
+                _PUBLISHED_RECIPES.get(name, {}),
+                recipe=name,
+                **({} if recipe.network == "dcgan" else _SAGAN),
+            )
             for name, recipe in RECIPES.items()
         ),
-        Row("recipe_heykeetae_hinge", "heykeetae, hinge", recipe="heykeetae", changes=dict(loss="hinge"), note="the codebase's other loss"),
-        Row("recipe_none", "no attention", note="released_code without its block: what the paper's own effect is here"),
-        *(Row(f"knob_{name}", label, changes=changes, note=note, **_SAGAN) for name, label, changes, note in _KNOBS),
+        Row(
+            "recipe_heykeetae_hinge",
+            "heykeetae, hinge",
+            recipe="heykeetae",
+            changes=dict(loss="hinge"),
+            note="the codebase's other loss",
+        ),
+        Row(
+            "recipe_none",
+            "no attention",
+            note="released_code without its block: what the paper's own effect is here",
+        ),
+        *(
+            Row(f"knob_{name}", label, changes=changes, note=note, **_SAGAN)
+            for name, label, changes, note in _KNOBS
+        ),
     ),
     reference="recipe_released_code",
 )
-WITH_NOTEBOOK = TABLES | {table.name: table for table in (RECIPE_TABLE, STRESS)}  # a preset takes these when it says so, or asked for: --tables recipes
+WITH_NOTEBOOK = TABLES | {
+    table.name: table for table in (RECIPE_TABLE, STRESS)
+}  # a preset takes these when it says so, or asked for: --tables recipes
 ALL_TABLES = WITH_NOTEBOOK | {CHECK.name: CHECK}
 
 SIZES = (8, 16, 32, 64)
@@ -253,9 +318,13 @@ def _attention(*sizes: int) -> tuple[str, ...]:
     return tuple(f"attention_{size}" for size in sizes)
 
 
-ANALOGUE = {32: "the maps of 32 and 64 pixels at 128 px are those of 8 and 16 at 32 px, relative to the image"}
+ANALOGUE = {
+    32: "the maps of 32 and 64 pixels at 128 px are those of 8 and 16 at 32 px, relative to the image"
+}
 STRESSED = "the same settings under stress, at learning rates 8 and 32 times as large"
-INSTEAD = {"intra_fid": "intra_kid"}  # where classes have fewer images than intra FID takes (500 on both sides)
+INSTEAD = {
+    "intra_fid": "intra_kid"
+}  # where classes have fewer images than intra FID takes (500 on both sides)
 
 # the ten classes of structure and texture at 64 px, chosen as the paper's examples for C8 are
 CLASSES_OF = "structure-texture-64"
@@ -267,13 +336,19 @@ CLAIMS = (
         "C1",
         "Spectral norm in G stabilises 1:1 training that collapses without it.",
         (Comparison(("sn_g_d",), ("sn_d",), measure="collapses"),),
-        stress=tuple(Comparison((f"sn_g_d_x{times}",), (f"sn_d_x{times}",), measure="collapses") for times in STRESS_TIMES),
+        stress=tuple(
+            Comparison((f"sn_g_d_x{times}",), (f"sn_d_x{times}",), measure="collapses")
+            for times in STRESS_TIMES
+        ),
     ),
     Claim(
         "C2",
         "TTUR removes the later decline: the final quality is not significantly worse than the best so far.",
         (Comparison(("sn_g_d_ttur",), ("sn_g_d",), measure="decline"),),
-        stress=tuple(Comparison((f"sn_g_d_ttur_x{times}",), (f"sn_g_d_x{times}",), measure="decline") for times in STRESS_TIMES),
+        stress=tuple(
+            Comparison((f"sn_g_d_ttur_x{times}",), (f"sn_g_d_x{times}",), measure="decline")
+            for times in STRESS_TIMES
+        ),
     ),
     Claim(
         "C3",
@@ -294,7 +369,11 @@ CLAIMS = (
     Claim(
         "C6",
         "SAGAN beats SNGAN-projection and AC-GAN on IS, FID and intra FID.",
-        tuple(Comparison(("sagan",), (other,), metric) for other in ("sngan_projection", "acgan") for metric in ("fid", "is", "intra_fid")),
+        tuple(
+            Comparison(("sagan",), (other,), metric)
+            for other in ("sngan_projection", "acgan")
+            for metric in ("fid", "is", "intra_fid")
+        ),
     ),
     Claim(
         "C7",
@@ -303,16 +382,19 @@ CLAIMS = (
     ),
     Claim(
         "C8",
-        "Attention helps classes with structure (goldfish, saint bernard), not texture classes (stone wall, valley, coral fungus).",
+        "Attention helps classes with structure (goldfish, saint bernard), not texture classes (stone wall,"
+        " valley, coral fungus).",
         (Comparison(("attention_32",), ("none",), "kid", "classes"),),
     ),
 )
 
 
 def figure3_curves():
-    """The six curves of the paper's Figure 3, digitised: a frame of setting, metric, iteration_k (thousands) and value.
+    """The six curves of the paper's Figure 3, digitised: a frame of setting, metric, iteration_k (thousands)
+    and value.
 
-    One pixel of the published figure is about 2.5 FID (0.3 IS in its last panels): a shape to lay under ours, not a target.
+    One pixel of the published figure is about 2.5 FID (0.3 IS in its last panels): a shape to lay under ours,
+    not a target.
     """
     import pandas as pd
 
@@ -329,7 +411,9 @@ def ledger():
 
 
 def differences():
-    """Where the paper's text, the released code and this study differ outside the recipes: a frame of text."""
+    """Where the paper's text, the released code and this study differ outside the recipes: a frame of
+    text.
+    """
     import pandas as pd
 
     return pd.read_csv(FACTS / "differences.csv", dtype=str, keep_default_na=False)

@@ -1,7 +1,9 @@
-"""One run on several devices of a machine: data parallel with torch.distributed, every device (rank) a process with its share of the batch.
+"""One run on several devices of a machine: data parallel with torch.distributed, every device (rank) a
+process with its share of the batch.
 
-Without a process group each function here is what one process does alone, so that one loop serves both. All ranks draw the same
-random numbers for the whole batch and take their part; what they compute from the same weights is the same on each of them.
+Without a process group each function here is what one process does alone, so that one loop serves both. All
+ranks draw the same random numbers for the whole batch and take their part; what they compute from the same
+weights is the same on each of them.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from .config import ReproError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=2)  # of a collective: longer than the first rank takes to score 50,000 samples, while the others wait
+TIMEOUT = timedelta(
+    hours=2
+)  # of a collective: longer than the first rank takes to score 50,000 samples, while the others wait
 
 
 _alone = False  # in `on_first`, where the others wait
@@ -43,19 +47,22 @@ def rank() -> int:
 
 
 def share(whole: Tensor) -> Tensor:
-    """This rank's part of a batch (B, ...): (B / ranks, ...)."""
+    """The part of a batch (B, ...) that this rank takes: (B / ranks, ...)."""
     return whole.chunk(ranks())[rank()]
 
 
 def wrap(network: nn.Module) -> nn.Module:
     """The network as it is trained: its gradients are averaged over the ranks while they are computed.
 
-    Buffers are left alone: power-iteration vectors follow from equal weights, batch norm's averages see to themselves.
+    Buffers are left alone: power-iteration vectors follow from equal weights, batch norm's averages see to
+    themselves.
     """
     if ranks() == 1:
         return network
     known = inspect.signature(DistributedDataParallel).parameters
-    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before PyTorch 2.14
+    name = (
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    )  # before PyTorch 2.14
     return DistributedDataParallel(network, **{name: False})
 
 
@@ -71,7 +78,9 @@ def is_compiled(network: nn.Module) -> bool:
 
 
 def average_gradients(network: nn.Module) -> None:
-    """What `wrap` does in backward, afterwards: for losses without some of the weights, which DistributedDataParallel does not take."""
+    """What `wrap` does in backward, afterwards: for losses without some of the weights, which
+    DistributedDataParallel does not take.
+    """
     for weight in network.parameters():
         if ranks() > 1 and weight.grad is not None:
             dist.all_reduce(weight.grad)
@@ -96,7 +105,9 @@ def mean(x: Tensor) -> Tensor:
 
 
 def any_of(*flags: bool) -> tuple[bool, ...]:
-    """For each flag whether it is set on any rank, so that all do the same at the same step. The device is not waited for."""
+    """For each flag whether it is set on any rank, so that all do the same at the same step. The device is
+    not waited for.
+    """
     if ranks() == 1:
         return flags
     asked = torch.tensor(flags, dtype=torch.int32)
@@ -105,7 +116,9 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
 
 
 def on_first(call: Callable[[], T]) -> T:
-    """Have the first rank alone run `call` while the others wait. Returns its value on every rank, or raises its exception there."""
+    """Have the first rank alone run `call` while the others wait. Returns its value on every rank, or raises
+    its exception there.
+    """
     if ranks() == 1:
         return call()
     outcome = [None, None]
@@ -126,16 +139,20 @@ def on_first(call: Callable[[], T]) -> T:
 
 
 def launch(devices: int, call: Callable[..., T], *arguments) -> T:
-    """`call(*arguments)` in as many processes as `devices` (GPUs where this machine has any), joined in one process group.
+    """`call(*arguments)` in as many processes as `devices` (GPUs where this machine has any), joined in one
+    process group.
 
-    Returns what the first returned. Raises what `call` raised of ReproError, OSError and runs.Interrupted, and runs.RankDied when a
-    process ended on its own: the others are then ended too (torch.distributed.elastic, as torchrun does it).
+    Returns what the first returned. Raises what `call` raised of ReproError, OSError and runs.Interrupted,
+    and runs.RankDied when a process ended on its own: the others are then ended too
+    (torch.distributed.elastic, as torchrun does it).
     """
     if devices == 1:
         return call(*arguments)
     present = torch.cuda.device_count()
     if 0 < present < devices:
-        raise ReproError(f"--devices is {devices} and this machine has {present} GPU(s): ask for at most {present}.")
+        raise ReproError(
+            f"--devices is {devices} and this machine has {present} GPU(s): ask for at most {present}."
+        )
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -144,8 +161,16 @@ def launch(devices: int, call: Callable[..., T], *arguments) -> T:
     try:
         with tempfile.TemporaryDirectory(prefix="repro-") as folder:
             config = LaunchConfig(
-                min_nodes=1, max_nodes=1, nproc_per_node=devices, run_id="repro", rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0",
-                local_addr="127.0.0.1", max_restarts=0, monitor_interval=0.2, logs_specs=DefaultLogsSpecs(log_dir=folder),
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=devices,
+                run_id="repro",
+                rdzv_backend="c10d",
+                rdzv_endpoint="127.0.0.1:0",
+                local_addr="127.0.0.1",
+                max_restarts=0,
+                monitor_interval=0.2,
+                logs_specs=DefaultLogsSpecs(log_dir=folder),
             )
             value, error = elastic_launch(config, _rank)(call, arguments)[0]
     except SignalException as stop:
@@ -153,8 +178,8 @@ def launch(devices: int, call: Callable[..., T], *arguments) -> T:
     except ChildFailedError as failed:
         first, failure = failed.get_first_failure()
         raise runs.RankDied(
-            f"Process {first} of {devices} ended with exit code {failure.exitcode}{_reason(failure)}, so the others were ended: the same"
-            " command continues from the last checkpoint."
+            f"Process {first} of {devices} ended with exit code {failure.exitcode}{_reason(failure)}, so the"
+            " others were ended: the same command continues from the last checkpoint."
         ) from failed
     if error is not None:
         raise error
@@ -170,7 +195,9 @@ def _reason(failure) -> str:
 
 
 def _rank(call: Callable[..., T], arguments: tuple) -> tuple[T | None, Exception | None]:
-    """The main function of each process. Exceptions that a person can mend are its value: a process that raises has crashed."""
+    """The main function of each process. Exceptions that a person can mend are its value: a process that
+    raises has crashed.
+    """
     place, cuda = int(os.environ["LOCAL_RANK"]), torch.cuda.is_available()
     level = logging.INFO if place == 0 else logging.ERROR
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)

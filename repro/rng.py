@@ -9,10 +9,11 @@ import torch
 
 
 def stream(*parts) -> np.random.Generator:
-    """A generator seeded by `parts` alone (numbers and words): a training seed, a purpose, a step or an image number.
+    """A generator seeded by `parts` alone (numbers and words): a training seed, a purpose, a step or an image
+    number.
 
-    So a resumed run needs no stored generator: the step says it all. NumPy's, because PyTorch's CPU generator takes 32 bits
-    of a seed only, where a million streams would collide.
+    So a resumed run needs no stored generator: the step says it all. NumPy's, because PyTorch's CPU generator
+    takes 32 bits of a seed only, where a million streams would collide.
     """
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))

@@ -1,16 +1,17 @@
-"""The run folder: what a run was, where it stands and what it recorded. Reading it needs neither torch nor the data.
+"""The run folder: what a run was, where it stands and what it recorded. Reading it needs neither torch nor
+the data.
 
-    <out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
-                                      samples.jpg    a sheet of samples, a column a class
-                                      attention.jpg  what some query points attend to (runs with attention),
-                                      attention.npz  and the maps it is drawn from
-                                      neighbours.jpg      samples with their nearest training images
-                                      interpolations.jpg  between latents and between classes
-                                      shadow.jpg     as samples.jpg, from an average of G's weights beside training
-                                      checkpoint.pt  everything training continues from (stays on this machine),
-                                      previous.pt    and the one before it
-                                      best.pt        the checkpoint of the best scored step
-                                      train.log      what the training process printed
+<out>/<preset>/runs/<row>/seed<k>/run.json       configuration, provenance, history, scores, status
+                                  samples.jpg    a sheet of samples, a column a class
+                                  attention.jpg  what some query points attend to (runs with attention),
+                                  attention.npz  and the maps it is drawn from
+                                  neighbours.jpg      samples with their nearest training images
+                                  interpolations.jpg  between latents and between classes
+                                  shadow.jpg     as samples.jpg, of an average of G's weights beside training
+                                  checkpoint.pt  everything training continues from (stays on this machine),
+                                  previous.pt    and the one before it
+                                  best.pt        the checkpoint of the best scored step
+                                  train.log      what the training process printed
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ STATUSES = (*FINISHED, "running", "interrupted", "failed")
 SELECTION = "lowest FID among the scored steps"
 PICTURE = ".jpg"  # how a run's pictures and the sheet of real images end; `sheets.picture` encodes them
 PICTURES = ("samples", "attention", "neighbours", "interpolations", "shadow")
-INTERRUPTED = 75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
+INTERRUPTED = (
+    75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
+)
 PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -47,7 +50,9 @@ class RankDied(RuntimeError):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` by way of a file beside it, so that a reader or a crash never meets half of it."""
+    """Write `data` to `path` by way of a file beside it, so that a reader or a crash never meets half of
+    it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:
@@ -76,10 +81,25 @@ _SCORE = {
 RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
     "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",
-    "required": ["schema", "row", "config", "status", "error", "step", "parameters", "history", "scores", "provenance"],
+    "required": [
+        "schema",
+        "row",
+        "config",
+        "status",
+        "error",
+        "step",
+        "parameters",
+        "history",
+        "scores",
+        "provenance",
+    ],
     "properties": {
         "row": {"type": "string"},
-        "config": {"type": "object", "required": ["recipe", "preset", "seed"], "properties": {"recipe": _OBJECT, "preset": _OBJECT}},
+        "config": {
+            "type": "object",
+            "required": ["recipe", "preset", "seed"],
+            "properties": {"recipe": _OBJECT, "preset": _OBJECT},
+        },
         "status": {"enum": list(STATUSES)},
         "error": {"type": ["string", "null"]},
         "step": {"type": "integer", "minimum": 0},
@@ -89,7 +109,13 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
             "items": {
                 "type": "object",
                 "required": ["step", "loss_d", "loss_g", "gamma_g", "gamma_d"],
-                "properties": {"step": {"type": "integer"}, "loss_d": _NUMBER, "loss_g": _NUMBER, "gamma_g": _OBJECT, "gamma_d": _OBJECT},
+                "properties": {
+                    "step": {"type": "integer"},
+                    "loss_d": _NUMBER,
+                    "loss_g": _NUMBER,
+                    "gamma_g": _OBJECT,
+                    "gamma_d": _OBJECT,
+                },
             },
         },
         "scores": {"type": "array", "items": _SCORE},
@@ -121,26 +147,32 @@ class Run:
 
     @property
     def json_path(self) -> Path:
+        """Where the record is."""
         return self.folder / "run.json"
 
     @property
     def checkpoint_path(self) -> Path:
+        """Where the latest checkpoint is."""
         return self.folder / "checkpoint.pt"
 
     @property
     def previous_path(self) -> Path:
+        """Where the checkpoint before the latest one is."""
         return self.folder / "previous.pt"
 
     @property
     def best_path(self) -> Path:
+        """Where the checkpoint of the best scored step is."""
         return self.folder / "best.pt"
 
     @property
     def samples_path(self) -> Path:
+        """Where the sheet of samples is."""
         return self.picture("samples")
 
     @property
     def maps_path(self) -> Path:
+        """Where the attention maps are."""
         return self.folder / "attention.npz"
 
     def picture(self, name: str) -> Path:
@@ -148,22 +180,32 @@ class Run:
         return self.folder / f"{name}{PICTURE}"
 
     def read(self) -> dict | None:
-        """The record, or None when there is none. Raises ReproError for one that cannot be read or is of another schema."""
+        """The record, or None when there is none. Raises ReproError for one that cannot be read or is of
+        another schema.
+        """
         try:
             record = json.loads(self.json_path.read_text())
             schema = record["schema"]
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ReproError(f"{self.json_path} cannot be read ({error}): move it away and the run is trained again.") from error
+            raise ReproError(
+                f"{self.json_path} cannot be read ({error}): move it away and the run is trained again."
+            ) from error
         if schema != SCHEMA:
-            raise ReproError(f"{self.json_path} has schema {schema} and this version reads {SCHEMA}: {_of_another_schema(record)}.")
+            raise ReproError(
+                f"{self.json_path} has schema {schema} and this version reads {SCHEMA}:"
+                f" {_of_another_schema(record)}."
+            )
         try:
             return _validate()(record)
         except ValueError as wrong:  # fastjsonschema's own
-            raise ReproError(f"{self.json_path} is not a run record: {str(wrong)[:200]}: move it away.") from wrong
+            raise ReproError(
+                f"{self.json_path} is not a run record: {str(wrong)[:200]}: move it away."
+            ) from wrong
 
     def write(self, record: dict) -> None:
+        """Replace the record."""
         write_atomically(self.json_path, as_text(record).encode())
 
     def check_same(self, config: Config) -> dict | None:
@@ -196,7 +238,9 @@ def _of_another_schema(record: dict) -> str:
 
 
 def as_text(record: dict) -> str:
-    """JSON with a line for each logged step and each score: a record is read and compared by lines, and most of it are these."""
+    """JSON with a line for each logged step and each score: a record is read and compared by lines, and most
+    of it are these.
+    """
 
     def of(value) -> str:
         if isinstance(value, list) and value:
@@ -214,27 +258,42 @@ def shortened(value):
 
 
 def run_folder(out: str | Path, preset: str, row: str, seed: int) -> Path:
+    """The folder of a run."""
     return Path(out) / preset / "runs" / row / f"seed{seed}"
 
 
 @functools.cache
 def code_revision() -> dict:
-    """Git commit and whether tracked files differ from it, None where this is no checkout; and a hash of the package's sources."""
+    """Git commit and whether tracked files differ from it, None where this is no checkout; and a hash of the
+    package's sources.
+    """
 
     def git(*words: str) -> str | None:
         try:
-            return subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                ["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return None
 
     commit = git("rev-parse", "HEAD")
-    status = git("status", "--porcelain", "--untracked-files=no", "--", "repro", "pyproject.toml", "constraints.txt")
-    sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))))
-    return {"commit": commit, "dirty": None if commit is None else bool(status), "sources": sources.hexdigest()[:16]}
+    status = git(
+        "status", "--porcelain", "--untracked-files=no", "--", "repro", "pyproject.toml", "constraints.txt"
+    )
+    sources = hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    )
+    return {
+        "commit": commit,
+        "dirty": None if commit is None else bool(status),
+        "sources": sources.hexdigest()[:16],
+    }
 
 
 def revision(record: dict) -> str:
-    """The code that made a run: the commit to check out, or where it was none as it stood the hash of the sources."""
+    """The code that made a run: the commit to check out, or where it was none as it stood the hash of the
+    sources.
+    """
     code = record["provenance"]["code"]
     if code.get("commit") and not code["dirty"]:
         return f"commit {code['commit'][:10]}"
@@ -268,7 +327,9 @@ def provenance(threads: int, precision: str, device: str) -> dict:
 
 
 def unstable(record: dict) -> bool:
-    """Whether training broke down: such a run counts as the worst of its row, and its last scores say nothing of its end."""
+    """Whether training broke down: such a run counts as the worst of its row, and its last scores say nothing
+    of its end.
+    """
     return record["status"] in ("collapsed", "diverged")
 
 

@@ -7,9 +7,9 @@ import torch
 
 from repro import runs
 from repro.analysis import plan
+from repro.config import PRESETS, Recipe
 from repro.data import images
 from repro.studies import study
-from repro.config import PRESETS, Recipe
 from repro.studies.study import Study, configure, rows, run_name
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -32,13 +32,20 @@ def shapes_data(rehearsal):
 
 @pytest.fixture
 def make_config(rehearsal, shapes_data):
-    """A small configuration with its data known: fields of the preset, the recipe and the configuration by name."""
+    """A small configuration with its data known: fields of the preset, the recipe and the configuration by
+    name.
+    """
 
     def make(row="none", seed=0, **changes):
         of = {c: {f.name for f in dataclasses.fields(c)} for c in (Recipe, type(rehearsal))}
-        preset = dataclasses.replace(rehearsal, **{k: v for k, v in changes.items() if k in of[type(rehearsal)]})
+        preset = dataclasses.replace(
+            rehearsal, **{k: v for k, v in changes.items() if k in of[type(rehearsal)]}
+        )
         config = study.configure(study.rows()[row], preset, seed)
-        recipe = dataclasses.replace(config.recipe, **{k: v for k, v in changes.items() if k in of[Recipe] and k not in of[type(rehearsal)]})
+        recipe = dataclasses.replace(
+            config.recipe,
+            **{k: v for k, v in changes.items() if k in of[Recipe] and k not in of[type(rehearsal)]},
+        )
         config = dataclasses.replace(config, recipe=recipe)
         return images.with_data(config, shapes_data)
 
@@ -49,7 +56,9 @@ def shared_data(name):
     """The folder of a real data set, or a skip that says why."""
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"real {name} is not on this machine (looked for ../shared/data/{name} beside the project)")
+        pytest.skip(
+            f"real {name} is not on this machine (looked for ../shared/data/{name} beside the project)"
+        )
     return folder
 
 
@@ -60,25 +69,52 @@ DEFINITION = {"extractor": "efficientnet_lite0", "resizer": "r", "samples": 10, 
 def study_of(tmp_path):
     """A study whose runs have the given final FIDs: {row: [of seed 0, of seed 1, ...]}."""
 
-    def make(fids, best=None, definition=DEFINITION, preset="rehearsal", status="complete", without=None, extra=lambda fid: {}):
+    def make(
+        fids,
+        best=None,
+        definition=DEFINITION,
+        preset="rehearsal",
+        status="complete",
+        without=None,
+        extra=lambda fid: {},
+    ):
         seeds = max(map(len, fids.values()))
         study = Study(preset, seeds, executor="none", out=str(tmp_path))
         for row, values in fids.items():
             for seed, fid in enumerate(values):
-                score = lambda step, value: {"step": step, "fid": value, "is": 100 / value, "intra_fid": 2 * value, "diversity": 1.0} | extra(value)
+                score = lambda step, value: (
+                    {"step": step, "fid": value, "is": 100 / value, "intra_fid": 2 * value, "diversity": 1.0}
+                    | extra(value)
+                )
                 scores = [score(2, (best or {}).get(row, fid)), score(4, fid)]
                 scores = [{k: v for k, v in of.items() if k != without} for of in scores]
                 gamma = {"gamma_g": {}, "gamma_d": {}}
-                study.run(run_name(rows()[row], study.preset), seed).write({
-                    "schema": runs.SCHEMA, "row": run_name(rows()[row], study.preset), "config": configure(rows()[row], study.preset, seed).identity,
-                    "status": status, "error": None, "step": 4, "parameters": {"generator": 5, "discriminator": 6},
-                    "history": [{"step": s, "loss_d": 1.0, "loss_g": 0.0} | gamma for s in (2, 4)],
-                    "scores": scores, "final": scores[-1], "best": runs.best(scores), "definition": definition,
-                    "provenance": {
-                        "wall_seconds": 60.0, "images_per_second": 7.0, "precision": "fp32", "data": "symmetric_shapes", "device": "cpu",
-                        "processor": "a processor", "packages": {"torch": "2"}, "code": {"sources": "abc"},
-                    },
-                })
+                study.run(run_name(rows()[row], study.preset), seed).write(
+                    {
+                        "schema": runs.SCHEMA,
+                        "row": run_name(rows()[row], study.preset),
+                        "config": configure(rows()[row], study.preset, seed).identity,
+                        "status": status,
+                        "error": None,
+                        "step": 4,
+                        "parameters": {"generator": 5, "discriminator": 6},
+                        "history": [{"step": s, "loss_d": 1.0, "loss_g": 0.0} | gamma for s in (2, 4)],
+                        "scores": scores,
+                        "final": scores[-1],
+                        "best": runs.best(scores),
+                        "definition": definition,
+                        "provenance": {
+                            "wall_seconds": 60.0,
+                            "images_per_second": 7.0,
+                            "precision": "fp32",
+                            "data": "symmetric_shapes",
+                            "device": "cpu",
+                            "processor": "a processor",
+                            "packages": {"torch": "2"},
+                            "code": {"sources": "abc"},
+                        },
+                    }
+                )
         return study
 
     return make
@@ -86,7 +122,9 @@ def study_of(tmp_path):
 
 @pytest.fixture
 def declare():
-    """Writes a plan into a study's folder: the draft of its preset, with one score in the endpoint; fields by name."""
+    """Writes a plan into a study's folder: the draft of its preset, with one score in the endpoint; fields by
+    name.
+    """
 
     def make(study, most_seeds=10, **fields):
         raw = plan.draft(study.preset, most_seeds, scores=1, declared="2026-01-01") | fields
@@ -99,6 +137,8 @@ def declare():
 
 @pytest.fixture
 def recipe_study(study_of):
-    """Two seeds, a spread of the seeds (+-10) that pairing takes out, and residuals that can be counted by hand."""
+    """Two seeds, a spread of the seeds (+-10) that pairing takes out, and residuals that can be counted by
+    hand.
+    """
     fids = {"attention_16": [100, 120], "none": [110, 130], "knob_flip": [94, 126], "knob_init": [146, 154]}
     return lambda **more: study_of(fids | more)

@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.nn.utils import parametrize, parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from repro import cli
 from repro.checks import bench, estimate
+from repro.checks.bench import Line
+from repro.config import PRESETS
 from repro.networks import resnet
 from repro.studies import study
 from repro.training import loop
-from repro.checks.bench import Line
-from repro.config import PRESETS
 
 
 def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
-    """Fifty steps in float64 from equal weights and draws: fused and channels-last here, written out in benchmarks/plain_loop.py.
+    """Fifty steps in float64 from equal weights and draws: fused and channels-last here, written out in
+    benchmarks/plain_loop.py.
 
-    The plain loop gets the released code's power iteration: v, then u, once an update (PyTorch's runs u, then v, once a pass),
-    and ours takes its vectors as constants, as PyTorch's does.
+    The plain loop gets the released code's power iteration: v, then u, once an update (PyTorch's runs u, then
+    v, once a pass), and ours takes its vectors as constants, as PyTorch's does.
     """
     plain = bench.benchmark("plain_loop")
 
@@ -38,21 +39,28 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
     g, d = resnet.build(config)
     theirs = plain.Loop(config.preset.channels, config.lr_g, config.lr_d)
     for network, other in ((g, theirs.g), (d, theirs.d)):
-        other.load_state_dict({k.replace(".0.u", ".0._u").replace(".0.v", ".0._v"): v for k, v in network.state_dict().items()})
+        other.load_state_dict(
+            {k.replace(".0.u", ".0._u").replace(".0.v", ".0._v"): v for k, v in network.state_dict().items()}
+        )
         network.double(), other.double()
     optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
     batches = loop.Batches(shapes_data, 16, 0, False)
     double = lambda update: [t.double() if t.is_floating_point() else t for t in update]
     for step in range(50):
         of_d, of_g = map(double, loop.draws(config, batches, step))
-        loss_d, loss_g = loop.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0], loop.update_g(config, g, d, optimiser_g, *of_g, "fp32")
+        loss_d, loss_g = (
+            loop.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0],
+            loop.update_g(config, g, d, optimiser_g, *of_g, "fp32"),
+        )
         with parametrize.cached():
             assert theirs.update_d(*of_d) == pytest.approx(loss_d.item(), abs=1e-11), step
         theirs.d.eval()
         with parametrize.cached():
             assert theirs.update_g(*of_g) == pytest.approx(loss_g.item(), abs=1e-11), step
         theirs.d.train()
-    assert all(abs(gamma) > 1e-4 for network in (g, d) for gamma in resnet.gammas(network).values())  # attention took part
+    assert all(
+        abs(gamma) > 1e-4 for network in (g, d) for gamma in resnet.gammas(network).values()
+    )  # attention took part
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
@@ -62,7 +70,10 @@ def test_attention_at_64_needs_less_than_half_the_memory():
 
     def peak(fused_from, tries):  # in a process of its own; what else happens in one only adds, up to 60 MiB
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as alone:
-            return min(alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1] for _ in range(tries))
+            return min(
+                alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1]
+                for _ in range(tries)
+            )
 
     fused, held = peak(1, 6), peak(10**9, 2)
     assert fused < held / 2, (fused, held)
@@ -72,24 +83,34 @@ def test_lines_say_whether_a_target_is_reached(tmp_path):
     lines = [
         Line("a", "images/s", 300.0, "plain", 100.0, 3.0, ">= 3"),
         Line("b", "images/s", 299.0, "plain", 100.0, 2.99, ">= 3"),
-        Line("c", "s", np.float64(0.6), target="< 0.7"), Line("d", "s", 0.7, target="< 0.7"), Line("e", "s", 0.7, "peer", 1.4, 2.0),
+        Line("c", "s", np.float64(0.6), target="< 0.7"),
+        Line("d", "s", 0.7, target="< 0.7"),
+        Line("e", "s", 0.7, "peer", 1.4, 2.0),
     ]
     assert [line.met for line in lines] == [True, False, True, False, None]
     assert bench.table(lines)["reached"].tolist() == ["met", "MISSED", "met", "MISSED", ""]
     bench.write(lines, 5, tmp_path / "bench.json")
     written = json.loads((tmp_path / "bench.json").read_text())
-    assert [line["met"] for line in written["lines"]] == [True, False, True, False, None] and written["cores"] >= 1
-    assert "| a " in (tmp_path / "bench.md").read_text() and "medians of 5 turns" in (tmp_path / "bench.md").read_text()
+    assert [line["met"] for line in written["lines"]] == [True, False, True, False, None] and written[
+        "cores"
+    ] >= 1
+    assert (
+        "| a " in (tmp_path / "bench.md").read_text()
+        and "medians of 5 turns" in (tmp_path / "bench.md").read_text()
+    )
 
 
 def test_bench_measures_peers_and_refuses_what_is_none(tmp_path, capsys):
     peer = tmp_path / "bench_peer.py"
-    peer.write_text("def build(width):\n    return lambda images, labels: images.float().mean() + labels.sum() + width\n")
+    peer.write_text(
+        "def build(width):\n    return lambda images, labels: images.float().mean() + labels.sum() + width\n"
+    )
     step = bench.benchmark("training").peer_step(str(tmp_path), 8)  # a checkout
     assert step() > 8
     peer.write_text("x = 1\n")
     for words, said in (
-        (["--only", "trainig"], "Did you mean 'training'"), (["--peer", str(tmp_path)], "has no function build(width)"),
+        (["--only", "trainig"], "Did you mean 'training'"),
+        (["--peer", str(tmp_path)], "has no function build(width)"),
         (["--peer", str(tmp_path / "none.py")], "cannot be loaded"),
     ):
         assert cli.run(["bench", *words, "--json", str(tmp_path / "bench.json")]) == 2
@@ -103,7 +124,11 @@ def test_the_step_that_is_timed_is_the_loops(shapes_data):
     seen = []
     original = loop.update_g
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "update_g", lambda *a: seen.append((a[4].sum().item(), a[1].last_conv.bias.sum().item())) or original(*a))
+        patch.setattr(
+            loop,
+            "update_g",
+            lambda *a: seen.append((a[4].sum().item(), a[1].last_conv.bias.sum().item())) or original(*a),
+        )
         step = training.our_step(dataclasses.replace(PRESETS["rehearsal"], channels=8), 16)
         for _ in range(3):
             step()
@@ -111,29 +136,46 @@ def test_the_step_that_is_timed_is_the_loops(shapes_data):
 
 
 def test_an_estimate_adds_up(monkeypatch, capsys):
-    """With made-up costs: linear in steps and seeds, rows that tables share once, never below the longest run."""
+    """With made-up costs: linear in steps and seeds, rows that tables share once, never below the longest
+    run.
+    """
     monkeypatch.setattr(estimate, "measure", lambda config, device: estimate.Cost(1.0, 2.0, 0.001, 10**9))
     monkeypatch.setattr(estimate, "extraction", lambda preset, device: 0.001)
     preset = dataclasses.replace(PRESETS["rehearsal"], steps=3600, score_every=3600, samples=1800)
     hours = lambda frame, column: [float(v.replace(",", "")) for v in frame[column]]
     one, said = estimate.estimate(preset, 1, 1)
-    # Table 1: 5 runs of 3 h; Table 2: two of 7 h and one of 3; Figure 3: 3 runs of 3 h; each scored once in 0.001 h
+    # Table 1: 5 runs of 3 h; Table 2: two of 7 h and one of 3; Figure 3: 3 runs of 3 h; each scored once in
+    # 0.001 h
     assert one["runs"].tolist() == [5, 3, 3, 9] and hours(one, "of it training") == [15, 17, 9, 35]
-    assert hours(one, "longest run, hours") == [3, 7, 3, 7] and hours(one, "checkpoints, GB") == [15, 9, 9, 27]
+    assert hours(one, "longest run, hours") == [3, 7, 3, 7] and hours(one, "checkpoints, GB") == [
+        15,
+        9,
+        9,
+        27,
+    ]
     many, _ = estimate.estimate(preset, 100, 2)
     assert hours(many, "device-hours") == [30, 34, 18, 70] and hours(many, "hours") == [3, 7, 3, 7]
     assert any("linear" in text for text in said)
 
 
 def test_a_table_of_clusters_adds_up(monkeypatch, capsys):
-    """Nine runs of 1, or 2.33, hours on the given GPU: as many at once as there are GPUs, then several GPUs a run, and what stays idle."""
+    """Nine runs of 1, or 2.33, hours on the given GPU: as many at once as there are GPUs, then several GPUs a
+    run, and what stays idle.
+    """
     monkeypatch.setattr(estimate, "measure", lambda config, device: estimate.Cost(1.0, 2.0, 0.001, 10**9))
     preset = dataclasses.replace(PRESETS["rehearsal"], steps=3600, batch_size=8)
     frame, said = estimate.scaling(preset, [1, 5, 9, 40], 8.0, 1)
     total = 7 * 1 + 2 * 7 / 3
     assert frame["runs at once"].tolist() == [1, 5, 9, 9] and frame["GPUs a run"].tolist() == [1, 1, 1, 4]
-    assert frame["hours"].tolist() == [f"{total:.0f}", "2", "2", "1"] and frame["GPUs idle"].tolist()[:3] == ["0%", "0%", f"{1 - total / 21:.0%}"]
-    assert frame["images read, MB/s"].tolist()[-1] == f"{36 * 8 * 32 * 32 * 3 / 1e6:,.0f}" and "9 runs" in said[0]
+    assert frame["hours"].tolist() == [f"{total:.0f}", "2", "2", "1"] and frame["GPUs idle"].tolist()[:3] == [
+        "0%",
+        "0%",
+        f"{1 - total / 21:.0%}",
+    ]
+    assert (
+        frame["images read, MB/s"].tolist()[-1] == f"{36 * 8 * 32 * 32 * 3 / 1e6:,.0f}"
+        and "9 runs" in said[0]
+    )
     for words in (["--gpus", "1,8"], ["--gpus", "some"], ["--gpus", "0"]):
         assert cli.run(["estimate", "--preset", "rehearsal", *words]) == 2
         assert "--gpus is" in capsys.readouterr().err
@@ -142,12 +184,21 @@ def test_a_table_of_clusters_adds_up(monkeypatch, capsys):
 def test_an_estimate_measures_every_row(capsys):
     assert cli.run(["estimate", "--preset", "rehearsal"]) == 0
     said = capsys.readouterr().out
-    assert "whole study" in said and "Not linear" not in said and "Scoring (100 samples every 2 steps)" in said
+    assert (
+        "whole study" in said and "Not linear" not in said and "Scoring (100 samples every 2 steps)" in said
+    )
 
 
 def test_a_cost_is_of_the_presets_batch(make_config):
     config = make_config("none", batch_size=64, channels=16)
-    assert estimate.measured_batch(config.preset, "cpu") == 64 and estimate.measured_batch(PRESETS["imagenet"], "cpu") == 2
+    assert (
+        estimate.measured_batch(config.preset, "cpu") == 64
+        and estimate.measured_batch(PRESETS["imagenet"], "cpu") == 2
+    )
     cost = estimate.measure(study.configure(study.rows()["none"], config.preset), "cpu")
-    parameters = sum(resnet.parameter_count(n) for n in resnet.build(dataclasses.replace(config, num_classes=10)))
-    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(3 * 4 * parameters, rel=0.05)  # weights and Adam's two averages
+    parameters = sum(
+        resnet.parameter_count(n) for n in resnet.build(dataclasses.replace(config, num_classes=10))
+    )
+    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(
+        3 * 4 * parameters, rel=0.05
+    )  # weights and Adam's two averages

@@ -14,10 +14,10 @@ import nbformat
 import pytest
 
 from repro import cli, paper, runs
+from repro.config import PRESETS
 from repro.data import images
 from repro.reports import pages
 from repro.studies import executors, notebooks, study, trainer
-from repro.config import PRESETS
 
 REPRO = [sys.executable, "-m", "repro"]
 
@@ -42,8 +42,16 @@ def test_end_to_end(reproduced):
         assert all(c.execution_count for c in cells if c.cell_type == "code")
         outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
         assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
-        assert notebook in pages.FIGURES or (folder / f"{notebook}.csv").exists() and (folder / f"{notebook}.md").exists()
-    assert len(list(folder.glob("runs/*/seed0/run.json"))) == len(list(folder.glob("runs/*/seed0/samples.jpg"))) == 9
+        assert (
+            notebook in pages.FIGURES
+            or (folder / f"{notebook}.csv").exists()
+            and (folder / f"{notebook}.md").exists()
+        )
+    assert (
+        len(list(folder.glob("runs/*/seed0/run.json")))
+        == len(list(folder.glob("runs/*/seed0/samples.jpg")))
+        == 9
+    )
     assert "attention at 64" in done.stdout and "n/a at 32 px" in done.stdout and "C5" in done.stdout
 
 
@@ -80,18 +88,21 @@ def test_a_run_of_another_configuration_stops_the_study(reproduced, tmp_path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("words, said", [
-    (["reproduce", "--preset", "smokee"], "Did you mean 'smoke'"),
-    (["reproduce", "--tables", "table1,tabel2"], "Did you mean 'table2'"),
-    (["reproduce", "--seeds", "0"], "seeds is 0"),
-    (["reproduce", "--jobs", "0"], "jobs"),
-    (["reproduce", "--preset", "cifar10-cpu", "--data", "/nowhere/at all"], "'/nowhere/at all'"),
-    (["reproduce", "--preset", "imagenet"], "does not exist: put the file there"),
-    (["train", "atention_16"], "Did you mean 'attention_16'"),
-    (["train", "attention_64"], "choose from 8, 16"),
-    (["report", "--from", "results/nothing"], "no runs in results/nothing"),
-    (["reproduse"], "Did you mean 'reproduce'"),
-])
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["reproduce", "--preset", "smokee"], "Did you mean 'smoke'"),
+        (["reproduce", "--tables", "table1,tabel2"], "Did you mean 'table2'"),
+        (["reproduce", "--seeds", "0"], "seeds is 0"),
+        (["reproduce", "--jobs", "0"], "jobs"),
+        (["reproduce", "--preset", "cifar10-cpu", "--data", "/nowhere/at all"], "'/nowhere/at all'"),
+        (["reproduce", "--preset", "imagenet"], "does not exist: put the file there"),
+        (["train", "atention_16"], "Did you mean 'attention_16'"),
+        (["train", "attention_64"], "choose from 8, 16"),
+        (["report", "--from", "results/nothing"], "no runs in results/nothing"),
+        (["reproduse"], "Did you mean 'reproduce'"),
+    ],
+)
 def test_bad_input_ends_in_one_sentence_and_exit_code_2(words, said, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("REPRO_WEIGHTS", str(tmp_path))  # no download from a test
     options = ["--out", str(tmp_path)] if words[0] in ("reproduce", "train") else []
@@ -129,25 +140,45 @@ def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, c
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_schedulers_notice_leave_a_resumable_study(tmp_path, sent):
-    """SIGINT goes to the whole process group, as in a terminal; SIGTERM to the command alone, as batch schedulers send it."""
+    """SIGINT goes to the whole process group, as in a terminal; SIGTERM to the command alone, as batch
+    schedulers send it.
+    """
     words = [*REPRO, "reproduce", "--preset", "smoke", "--tables", "figure3", "--out", str(tmp_path)]
-    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in a terminal, also where whatever runs pytest ignores it
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heard)
+    heard = lambda: signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # as in a terminal, also where whatever runs pytest ignores it
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heard,
+    )
     folder = tmp_path / "smoke" / "runs"
     deadline = time.monotonic() + 120
-    while not any(json.loads(p.read_text())["step"] for p in folder.glob("*/seed0/run.json")) and time.monotonic() < deadline:
+    while (
+        not any(json.loads(p.read_text())["step"] for p in folder.glob("*/seed0/run.json"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.2)
     os.killpg(process.pid, sent) if sent == signal.SIGINT else process.send_signal(sent)
     _, error = process.communicate(timeout=240)
     assert process.returncode == runs.INTERRUPTED and "same command continues" in error
     records = [json.loads(p.read_text()) for p in folder.glob("*/seed0/run.json")]
     stopped = [r for r in records if r["status"] == "interrupted"]
-    assert stopped and all(0 < r["step"] < 750 for r in stopped) and not any(r["status"] == "complete" for r in records)
+    assert (
+        stopped
+        and all(0 < r["step"] < 750 for r in stopped)
+        and not any(r["status"] == "complete" for r in records)
+    )
     assert all((folder / r["row"] / "seed0" / "checkpoint.pt").exists() for r in stopped)
 
 
 def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
-    """Each place keeps its GPU; a place that is free again is taken again. The GPUs are made up, the processes too."""
+    """Each place keeps its GPU; a place that is free again is taken again. The GPUs are made up, the
+    processes too.
+    """
     started, alive = [], []
 
     class Process:
@@ -173,18 +204,27 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
     of = study.Study("rehearsal", out=str(tmp_path))
     assert trainer.make(of).jobs == 2  # one a GPU unless told otherwise
     executors.LocalExecutor(of).train(of.tasks(["table1"]))
-    assert [gpu for gpu, _ in started] == ["0", "1", "0", "1", "0"] and max(count for _, count in started) == 1
+    assert [gpu for gpu, _ in started] == ["0", "1", "0", "1", "0"] and max(
+        count for _, count in started
+    ) == 1
     started.clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     shared = study.Study("rehearsal", out=str(tmp_path), jobs=4)
     executors.LocalExecutor(shared).train(shared.tasks(["table1"]))
-    assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(count for _, count in started) == 3
+    assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(
+        count for _, count in started
+    ) == 3
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(executors, "gpus", lambda: 5)
     two_each = trainer.make(study.Study("rehearsal", devices=2))
-    assert two_each.jobs == 2 and [executors.gpus_of(k, 2)["CUDA_VISIBLE_DEVICES"] for k in range(2)] == ["0,1", "2,3"]
+    assert two_each.jobs == 2 and [executors.gpus_of(k, 2)["CUDA_VISIBLE_DEVICES"] for k in range(2)] == [
+        "0,1",
+        "2,3",
+    ]
     monkeypatch.setattr(executors, "gpus", lambda: 0)
-    assert executors.gpus_of(1) == {} and trainer.make(study.Study("rehearsal")).jobs == max(1, os.cpu_count())
+    assert executors.gpus_of(1) == {} and trainer.make(study.Study("rehearsal")).jobs == max(
+        1, os.cpu_count()
+    )
 
 
 def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):
@@ -201,8 +241,12 @@ def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
     import papermill
 
     notebook = notebooks.NOTEBOOKS / "table1_self_attention.ipynb"
-    with pytest.raises(papermill.PapermillExecutionError, match="Unknown notebook parameter 'presett'.*Did you mean 'preset'"):
-        papermill.execute_notebook(notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False)
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="Unknown notebook parameter 'presett'.*Did you mean 'preset'"
+    ):
+        papermill.execute_notebook(
+            notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False
+        )
 
 
 def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
@@ -218,7 +262,8 @@ def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
 
 
 def test_committed_results_are_whole():
-    """Each committed study: notebooks without an error cell, a finished record of the present configuration for each run.
+    """Each committed study: notebooks without an error cell, a finished record of the present configuration
+    for each run.
 
     One whose runs are not all there yet has its plan, and no notebook.
     """
@@ -227,21 +272,35 @@ def test_committed_results_are_whole():
     for folder in folders:
         committed = study.Study.in_folder(str(folder))
         names = committed.finished_tables()
-        assert (folder / "plan.json").exists() and not any(folder.glob("*.ipynb")) if not names else (folder / "real.jpg").exists()
+        assert (
+            (folder / "plan.json").exists() and not any(folder.glob("*.ipynb"))
+            if not names
+            else (folder / "real.jpg").exists()
+        )
         for path in (*folder.glob("*.ipynb"), *folder.rglob("*.json")):  # no path of the machine that made it
-            assert not re.search(r'"[^"]*(?<![\w.:/])/(home|root|tmp|work|Users)/', path.read_text()), path.name
+            assert not re.search(r'"[^"]*(?<![\w.:/])/(home|root|tmp|work|Users)/', path.read_text()), (
+                path.name
+            )
         for path in folder.glob("*.ipynb"):
             outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
             assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
         for name in names:
             # the rehearsal is a reference of the regression check alone
-            assert (folder / f"{paper.WITH_NOTEBOOK[name].notebook}.ipynb").exists() or folder.name == "rehearsal"
+            assert (
+                folder / f"{paper.WITH_NOTEBOOK[name].notebook}.ipynb"
+            ).exists() or folder.name == "rehearsal"
         for name in names or committed.possible_tables:
-            for task in (task for task in committed.tasks([name]) if committed.run(task.row, task.seed).json_path.exists()):
+            for task in (
+                task
+                for task in committed.tasks([name])
+                if committed.run(task.row, task.seed).json_path.exists()
+            ):
                 record = committed.run(task.row, task.seed).read()
                 assert record["config"]["preset"]["steps"] == PRESETS[folder.name].steps
                 if folder.name in ("smoke", "rehearsal"):
-                    assert record["config"]["data_fingerprint"] == images.load(PRESETS[folder.name]).fingerprint
+                    assert (
+                        record["config"]["data_fingerprint"] == images.load(PRESETS[folder.name]).fingerprint
+                    )
                 assert record["provenance"]["code"]["dirty"] is False
                 assert committed.run(task.row, task.seed).picture("samples").exists()
 
@@ -251,5 +310,9 @@ def test_environment_yml_has_the_makefiles_pins():
 
     pip = yaml.safe_load((runs.PROJECT / "environment.yml").read_text())["dependencies"][-1]["pip"]
     assert pip == ["-c constraints.txt", "-e .[test,notebook]"]
-    pins = dict(line.split("==") for line in (runs.PROJECT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = dict(
+        line.split("==")
+        for line in (runs.PROJECT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    )
     assert (pins["torch"], pins["torchvision"]) == ("2.14.1", "0.29.1") and pins["scipy"] < "1.18"

@@ -1,4 +1,6 @@
-"""A study on a Ray cluster of two nodes (two raylets of this machine), and what happens when parts of it die."""
+"""A study on a Ray cluster of two nodes (two raylets of this machine), and what happens when parts of it
+die.
+"""
 
 import os
 import shutil
@@ -11,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from repro import cli, runs
-from repro.studies import cluster, trainer
 from repro.config import ReproError
+from repro.studies import cluster, trainer
 from repro.studies.study import Study
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
@@ -32,8 +34,11 @@ def two_nodes(monkeypatch):
 
 
 NODE = {  # impatient, and with workers that do not stand back (Ray's niceness of 15) on a busy machine
-    "RAY_health_check_initial_delay_ms": "0", "RAY_health_check_timeout_ms": "1000", "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_failure_threshold": "3", "RAY_worker_niceness": "0",
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_worker_niceness": "0",
 }
 
 
@@ -43,7 +48,9 @@ def command(*words, **environment):
 
 @pytest.fixture
 def two_networks():
-    """A head and two nodes in network namespaces with addresses of their own: the cluster's address and the namespaces."""
+    """A head and two nodes in network namespaces with addresses of their own: the cluster's address and the
+    namespaces.
+    """
     names, ray_command = ("repro-a", "repro-b"), [sys.executable, "-m", "ray.scripts.scripts"]
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("network namespaces need root and the command ip")
@@ -71,10 +78,34 @@ def two_networks():
         remove()
         pytest.skip(f"this machine does not let a test make networks ({error.stderr.strip()})")
     start = ["start", "--disable-usage-stats"]
-    plain = NODE | {"RAY_AUTH_MODE": "disabled"}  # else a head asks for the token that an earlier Ray of this user may have left
-    command(*ray_command, *start, "--head", "--node-ip-address", "10.71.0.1", "--port", "6390", "--num-cpus", "0", "--include-dashboard", "false", **plain)
+    plain = NODE | {
+        "RAY_AUTH_MODE": "disabled"
+    }  # else a head asks for the token that an earlier Ray of this user may have left
+    command(
+        *ray_command,
+        *start,
+        "--head",
+        "--node-ip-address",
+        "10.71.0.1",
+        "--port",
+        "6390",
+        "--num-cpus",
+        "0",
+        "--include-dashboard",
+        "false",
+        **plain,
+    )
     for k, name in enumerate(names, 2):
-        words = [*ray_command, *start, "--address", "10.71.0.1:6390", "--node-ip-address", f"10.71.0.{k}", "--num-cpus", "1"]
+        words = [
+            *ray_command,
+            *start,
+            "--address",
+            "10.71.0.1:6390",
+            "--node-ip-address",
+            f"10.71.0.{k}",
+            "--num-cpus",
+            "1",
+        ]
         command("ip", "netns", "exec", name, *words, REPRO_NODE=name, **plain)
     yield "10.71.0.1:6390", names
     ray.shutdown()
@@ -88,7 +119,9 @@ def study_on(made, folder, tables=("figure3",), **more):
 
 def recorded(study, tasks):
     """What the runs recorded, without their times and places."""
-    return {t.row: {k: v for k, v in study.run(t.row, t.seed).read().items() if k != "provenance"} for t in tasks}
+    return {
+        t.row: {k: v for k, v in study.run(t.row, t.seed).read().items() if k != "provenance"} for t in tasks
+    }
 
 
 @pytest.fixture(scope="module")
@@ -127,18 +160,32 @@ def test_nodes_without_the_drivers_disk_deliver_everything(two_nodes, local, tmp
     hide_storage(trainer.make(study)).train(tasks)
     assert recorded(study, tasks) == local
     for task in tasks:
-        there, here = (runs.Run(runs.run_folder(f, "rehearsal", task.row, 0)).folder for f in (tmp_path / "node's own", tmp_path / "out"))
-        assert {p.name for p in here.iterdir()} >= {"run.json", "samples.jpg", "checkpoint.pt", "train.log", "neighbours.jpg"}
+        there, here = (
+            runs.Run(runs.run_folder(f, "rehearsal", task.row, 0)).folder
+            for f in (tmp_path / "node's own", tmp_path / "out")
+        )
+        assert {p.name for p in here.iterdir()} >= {
+            "run.json",
+            "samples.jpg",
+            "checkpoint.pt",
+            "train.log",
+            "neighbours.jpg",
+        }
         assert all((there / p.name).read_bytes() == p.read_bytes() for p in here.iterdir())
 
 
 def when_running(study, act):
-    """Act once, in a thread (the test's own trains, as it handles signals), when a run has begun to train: a future of whether it did."""
+    """Act once, in a thread (the test's own trains, as it handles signals), when a run has begun to train: a
+    future of whether it did.
+    """
 
     def wait():
         end = time.monotonic() + 120
         while time.monotonic() < end:
-            if any('"status": "running"' in path.read_text() for path in study.folder.glob("runs/*/seed0/run.json")):
+            if any(
+                '"status": "running"' in path.read_text()
+                for path in study.folder.glob("runs/*/seed0/run.json")
+            ):
                 act()
                 return True
             time.sleep(0.05)
@@ -167,7 +214,11 @@ def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_p
         time.sleep(10)
         os.kill(raylet, signal.SIGCONT)
 
-    act = {"worker": kill_workers, "node": lambda: two_nodes.remove_node(node, allow_graceful=False), "frozen node": freeze}[what]
+    act = {
+        "worker": kill_workers,
+        "node": lambda: two_nodes.remove_node(node, allow_graceful=False),
+        "frozen node": freeze,
+    }[what]
     acted = when_running(study, act)
     trainer.train(study, tasks)
     assert acted.result(60) and recorded(study, tasks) == local
@@ -176,7 +227,9 @@ def test_what_dies_is_trained_elsewhere_to_the_same_bits(two_nodes, local, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_node_that_is_cut_off_for_30_seconds_loses_nothing(two_networks, local, tmp_path, monkeypatch, shared):
+def test_a_node_that_is_cut_off_for_30_seconds_loses_nothing(
+    two_networks, local, tmp_path, monkeypatch, shared
+):
     monkeypatch.setattr(cluster, "SCRATCH", str(tmp_path / "$REPRO_NODE"))
     address, (name, _) = two_networks
     study, tasks = study_on(address, tmp_path / "out")
@@ -211,11 +264,27 @@ def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, lo
     with pytest.raises(runs.Interrupted, match="the same command continues them"):
         trainer.train(study, tasks)
     assert acted.result(60)
-    assert not subprocess.run(["pgrep", "-f", f"repro train .*{tmp_path}"], capture_output=True).stdout  # the cluster is idle
+    assert not subprocess.run(
+        ["pgrep", "-f", f"repro train .*{tmp_path}"], capture_output=True
+    ).stdout  # the cluster is idle
     assert any((study.run(t.row, 0).folder / "checkpoint.pt").exists() for t in tasks)
 
-    words = [sys.executable, "-m", "repro", "reproduce", "--preset", "rehearsal", "--tables", "figure3", "--executor", "ray",
-             "--address", two_nodes.address, "--out", str(tmp_path / "out")]
+    words = [
+        sys.executable,
+        "-m",
+        "repro",
+        "reproduce",
+        "--preset",
+        "rehearsal",
+        "--tables",
+        "figure3",
+        "--executor",
+        "ray",
+        "--address",
+        two_nodes.address,
+        "--out",
+        str(tmp_path / "out"),
+    ]
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert when_running(study, driver.kill).result(130)
     assert driver.wait() == -signal.SIGKILL
@@ -233,11 +302,30 @@ def test_a_node_with_another_version_is_refused(two_nodes, tmp_path, monkeypatch
 
 
 def test_no_cluster_is_one_sentence(tmp_path, capsys):
-    assert cli.run(["reproduce", "--preset", "rehearsal", "--executor", "ray", "--address", "127.0.0.1:1", "--out", str(tmp_path)]) == 2
+    assert (
+        cli.run(
+            [
+                "reproduce",
+                "--preset",
+                "rehearsal",
+                "--executor",
+                "ray",
+                "--address",
+                "127.0.0.1:1",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 2
+    )
     assert "There is no Ray cluster at '127.0.0.1:1'" in capsys.readouterr().err
 
 
 def test_commands_for_any_scheduler(tmp_path, capsys):
     assert cli.run(["commands", "--preset", "imagenet", "--out", str(tmp_path), "--data", "two words"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 13 * 3 and lines[0] == f"repro train sngan_projection --preset imagenet --seed 0 --out {tmp_path} --data 'two words'"
+    assert (
+        len(lines) == 13 * 3
+        and lines[0]
+        == f"repro train sngan_projection --preset imagenet --seed 0 --out {tmp_path} --data 'two words'"
+    )

@@ -3,11 +3,11 @@ import hashlib
 
 import numpy as np
 import pytest
+from conftest import shared_data
 from PIL import Image
 
-from conftest import shared_data
-from repro.data import images
 from repro.config import PRESETS, RECIPES, Config, ReproError
+from repro.data import images
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,11 @@ def folder(tmp_path):
     """Three classes of four images: colour, grayscale, not square, larger than the preset."""
     rng = np.random.default_rng(0)
     root = tmp_path / "images"
-    for k, name in enumerate(("cat", "dog", "zebra")):
+    for name in ("cat", "dog", "zebra"):
         (root / name).mkdir(parents=True)
-        for i, (mode, size) in enumerate([("RGB", (32, 32)), ("L", (32, 32)), ("RGB", (50, 40)), ("RGBA", (64, 64))]):
+        for i, (mode, size) in enumerate(
+            [("RGB", (32, 32)), ("L", (32, 32)), ("RGB", (50, 40)), ("RGBA", (64, 64))]
+        ):
             shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
             Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(root / name / f"{i}.png")
     return root
@@ -36,14 +38,18 @@ def test_a_folder_of_class_folders(folder):
     loaded = load(folder)
     assert loaded.images.shape == (12, 32, 32, 3) and loaded.images.dtype == np.uint8
     assert loaded.class_names == ("cat", "dog", "zebra") and np.bincount(loaded.labels).tolist() == [4, 4, 4]
-    assert np.array_equal(loaded.images[0], np.asarray(Image.open(folder / "cat/0.png")))  # right size: untouched
+    assert np.array_equal(
+        loaded.images[0], np.asarray(Image.open(folder / "cat/0.png"))
+    )  # right size: untouched
     gray = loaded.images[1]
     assert (gray == gray[..., :1]).all()
     whole = Image.open(folder / "cat/2.png")
     square = whole.crop((5, 0, 45, 40)).resize((32, 32), Image.Resampling.BICUBIC)
     assert np.array_equal(loaded.images[2], np.asarray(square))
     assert isinstance(loaded.images, np.memmap)
-    assert load(folder, "symmetric_shapes").name == "images"  # other data under the smoke preset are not the embedded set
+    assert (
+        load(folder, "symmetric_shapes").name == "images"
+    )  # other data under the smoke preset are not the embedded set
 
 
 def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
@@ -90,14 +96,27 @@ def test_the_test_split_is_read_when_it_is_asked_for(folder, tmp_path, monkeypat
     whole.to_parquet(str(target / "train-00000-of-00001.parquet"))
     assert load(target).test() is None
     names = datasets.ClassLabel(names=["zebra", "okapi", "cat"])
-    few = whole.select(range(3)).remove_columns("label").add_column("label", [2, -1, 1]).cast_column("label", names)
+    few = (
+        whole.select(range(3))
+        .remove_columns("label")
+        .add_column("label", [2, -1, 1])
+        .cast_column("label", names)
+    )
     few.to_parquet(str(target / "test-00000-of-00001.parquet"))
     opened = []
-    monkeypatch.setattr(images, "_open_source", lambda source, split, original=images._open_source: opened.append(split) or original(source, split))
+    monkeypatch.setattr(
+        images,
+        "_open_source",
+        lambda source, split, original=images._open_source: opened.append(split) or original(source, split),
+    )
     loaded = load(target)
     assert opened == ["train"]
     test = loaded.test()
-    assert test.split == "test" and test.labels.tolist() == [0, -1, -1] and test.class_names == loaded.class_names
+    assert (
+        test.split == "test"
+        and test.labels.tolist() == [0, -1, -1]
+        and test.class_names == loaded.class_names
+    )
     assert np.array_equal(test.images, loaded.images[:3]) and test.fingerprint != loaded.fingerprint
     assert load(target).test().split == "test" and opened == ["train", "test"]  # from the cache
     whole.to_parquet(str(target / "validation.parquet"))
@@ -110,7 +129,10 @@ def test_a_test_folder_beside_the_training_folder(folder, tmp_path, caplog):
     folder.rename(root / "train")
     with caplog.at_level("INFO"):
         assert load(root).test() is None
-    assert "images has no test split" not in caplog.text and "set has no test split: training images that are no reference" in caplog.text
+    assert (
+        "images has no test split" not in caplog.text
+        and "set has no test split: training images that are no reference" in caplog.text
+    )
     (root / "val" / "dog").mkdir(parents=True)
     (root / "train" / "dog" / "0.png").rename(root / "val" / "dog" / "0.png")
     test = load(root).test()
@@ -125,11 +147,16 @@ def test_the_hub_is_asked_once_for_its_splits(folder, monkeypatch):
     import datasets
 
     asked = []
-    opened = lambda name, split, streaming: asked.append(split) or datasets.Dataset.from_parquet(str(folder.parent / "rows.parquet")).to_iterable_dataset()
+    opened = lambda name, split, streaming: (
+        asked.append(split)
+        or datasets.Dataset.from_parquet(str(folder.parent / "rows.parquet")).to_iterable_dataset()
+    )
     whole = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
     whole.to_parquet(str(folder.parent / "rows.parquet"))
     monkeypatch.setattr(datasets, "load_dataset", opened)
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name: asked.append("splits") or ["train", "test"])
+    monkeypatch.setattr(
+        datasets, "get_dataset_split_names", lambda name: asked.append("splits") or ["train", "test"]
+    )
     for _ in range(2):
         assert load(None).test().split == "test"
     assert asked == ["train", "splits", "test"]
@@ -253,7 +280,10 @@ def test_the_embedded_set_is_the_same_everywhere(rehearsal):
 
 def test_real_cifar10():
     loaded = load(shared_data("cifar10"))
-    assert loaded.images.shape == (50_000, 32, 32, 3) and np.bincount(loaded.test().labels).tolist() == [1000] * 10
+    assert (
+        loaded.images.shape == (50_000, 32, 32, 3)
+        and np.bincount(loaded.test().labels).tolist() == [1000] * 10
+    )
     assert np.bincount(loaded.labels).tolist() == [5000] * 10 and loaded.class_names[0] == "airplane"
     # pixels and labels of data_batch_1.bin, whose MD5 the public download scripts record
     first = loaded.images[:10_000].transpose(0, 3, 1, 2).reshape(10_000, -1)
@@ -262,6 +292,8 @@ def test_real_cifar10():
 
 
 def test_real_tiny_imagenet():
-    loaded = images.load(dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet"))
+    loaded = images.load(
+        dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet")
+    )
     assert loaded.images.shape == (50_000, 32, 32, 3) and loaded.num_classes == 100
     assert np.bincount(loaded.labels).tolist() == [500] * 100

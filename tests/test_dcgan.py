@@ -1,14 +1,16 @@
-"""The second codebase's pair and its loss: shapes and parameter counts by hand, the gradient penalty, a whole run."""
+"""The second codebase's pair and its loss: shapes and parameter counts by hand, the gradient penalty, a whole
+run.
+"""
 
 import dataclasses
 
 import pytest
 import torch
 
-from repro.networks import dcgan, losses, resnet
-from repro.training import loop
 from repro.config import PRESETS, RECIPES, ReproError
+from repro.networks import dcgan, losses, resnet
 from repro.networks.layers import SpectralNorm
+from repro.training import loop
 
 HEYKEETAE = RECIPES["heykeetae"]
 
@@ -17,7 +19,10 @@ def shapes_of(network, *inputs):
     """Output shapes of the stages and blocks in the order of the forward pass."""
     seen = []
     parts = [*network.stages.items(), *((f"attention {n}", block) for n, block in network.inserted.items())]
-    hooks = [part.register_forward_hook(lambda _, __, out, name=name: seen.append((name, tuple(out.shape[1:])))) for name, part in parts]
+    hooks = [
+        part.register_forward_hook(lambda _, __, out, name=name: seen.append((name, tuple(out.shape[1:]))))
+        for name, part in parts
+    ]
     network(*inputs)
     for hook in hooks:
         hook.remove()
@@ -30,12 +35,20 @@ def test_the_pair_at_64_pixels_is_the_codebases():
     images = g(z, labels)
     assert images.shape == (2, 3, 64, 64) and images.abs().max() <= 1
     assert shapes_of(g, z, labels) == [
-        ("4x4", (512, 4, 4)), ("8x8", (256, 8, 8)), ("16x16", (128, 16, 16)), ("attention 16x16", (128, 16, 16)),
-        ("32x32", (64, 32, 32)), ("attention 32x32", (64, 32, 32)),
+        ("4x4", (512, 4, 4)),
+        ("8x8", (256, 8, 8)),
+        ("16x16", (128, 16, 16)),
+        ("attention 16x16", (128, 16, 16)),
+        ("32x32", (64, 32, 32)),
+        ("attention 32x32", (64, 32, 32)),
     ]
     assert shapes_of(d, images, labels) == [
-        ("32x32", (64, 32, 32)), ("16x16", (128, 16, 16)), ("8x8", (256, 8, 8)), ("attention 8x8", (256, 8, 8)),
-        ("4x4", (512, 4, 4)), ("attention 4x4", (512, 4, 4)),
+        ("32x32", (64, 32, 32)),
+        ("16x16", (128, 16, 16)),
+        ("8x8", (256, 8, 8)),
+        ("attention 8x8", (256, 8, 8)),
+        ("4x4", (512, 4, 4)),
+        ("attention 4x4", (512, 4, 4)),
     ]
     logits, classes = d(images, labels)
     assert logits.shape == (2,) and classes is None
@@ -46,16 +59,31 @@ def test_the_pair_at_64_pixels_is_the_codebases():
     convolutions = [(128, 512), (512, 256), (256, 128), (128, 64), (64, 3)]
     norms = 2 * (512 + 256 + 128 + 64)
     wanted_g = sum(16 * a * b + b for a, b in convolutions) + norms + attention(128) + attention(64)
-    wanted_d = sum(16 * a * b + b for a, b in [(3, 64), (64, 128), (128, 256), (256, 512), (512, 1)]) + attention(256) + attention(512)
+    wanted_d = (
+        sum(16 * a * b + b for a, b in [(3, 64), (64, 128), (128, 256), (256, 512), (512, 1)])
+        + attention(256)
+        + attention(512)
+    )
     assert (wanted_g, wanted_d) == (3_832_885, 3_175_299)
     assert (resnet.parameter_count(g), resnet.parameter_count(d)) == (wanted_g, wanted_d)
 
 
 def test_spectral_norm_is_on_all_convolutions_but_the_last_and_those_of_attention():
     for network in (dcgan.Generator(64, 8, HEYKEETAE), dcgan.Discriminator(64, 8, HEYKEETAE)):
-        normalised = {name.split(".parametrizations")[0] for name, module in network.named_modules() if isinstance(module, SpectralNorm)}
-        convolutions = {name for name, m in network.named_modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))}
-        assert normalised == {name for name in convolutions if name.startswith("stages")} and len(normalised) == 4
+        normalised = {
+            name.split(".parametrizations")[0]
+            for name, module in network.named_modules()
+            if isinstance(module, SpectralNorm)
+        }
+        convolutions = {
+            name
+            for name, m in network.named_modules()
+            if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))
+        }
+        assert (
+            normalised == {name for name in convolutions if name.startswith("stages")}
+            and len(normalised) == 4
+        )
 
 
 def test_the_gradient_penalty_of_a_linear_critic():
@@ -88,7 +116,9 @@ def updated(config, data, own_precision="fp32"):
 
 
 def test_the_penalty_in_the_loss_and_in_a_step_of_its_own(make_config, shapes_data):
-    """One Adam step against two, but for the last bias, which no slope depends on; hinge has no penalty and draws no mix."""
+    """One Adam step against two, but for the last bias, which no slope depends on; hinge has no penalty and
+    draws no mix.
+    """
     assert updated(config_of(make_config), shapes_data)[4] == {1, 2}
     assert updated(config_of(make_config, gp_own_step=False), shapes_data)[4] == {1}
     *_, of_d, steps = updated(config_of(make_config, loss="hinge"), shapes_data)
@@ -129,7 +159,9 @@ def test_blocks_have_places_of_their_own(make_config):
 
 
 def test_a_run_from_a_folder_of_faces(tmp_path, rehearsal, monkeypatch):
-    """Images without classes end to end at 64 px: scored, with no score by class, attention measured in both networks."""
+    """Images without classes end to end at 64 px: scored, with no score by class, attention measured in both
+    networks.
+    """
     from PIL import Image
 
     from repro import cli, runs
@@ -138,12 +170,27 @@ def test_a_run_from_a_folder_of_faces(tmp_path, rehearsal, monkeypatch):
     (tmp_path / "faces").mkdir()
     for i, image in enumerate(symmetric_shapes(220, 64)[0]):
         Image.fromarray(image).save(tmp_path / "faces" / f"{i}.png")
-    small = dataclasses.replace(rehearsal, name="celeba", dataset="celeba", resolution=64, steps=2, references=120)
+    small = dataclasses.replace(
+        rehearsal, name="celeba", dataset="celeba", resolution=64, steps=2, references=120
+    )
     monkeypatch.setitem(PRESETS, "celeba", small)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
-    words = ["train", "recipe_heykeetae", "--preset", "celeba", "--data", str(tmp_path / "faces"), "--out", str(tmp_path / "out")]
+    words = [
+        "train",
+        "recipe_heykeetae",
+        "--preset",
+        "celeba",
+        "--data",
+        str(tmp_path / "faces"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert cli.run(words) == 0
     record = runs.Run(runs.run_folder(tmp_path / "out", "celeba", "recipe_heykeetae", 0)).read()
-    assert record["status"] in runs.FINISHED and "intra_fid" not in record["final"] and "consistency" not in record["final"]
+    assert (
+        record["status"] in runs.FINISHED
+        and "intra_fid" not in record["final"]
+        and "consistency" not in record["final"]
+    )
     assert set(record["attention"][-1]["distance"]) == {"G 16x16", "G 32x32", "D 8x8", "D 4x4"}
     assert cli.run([words[0], "none", *words[2:]]) == 2  # a class-conditional row

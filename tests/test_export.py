@@ -39,9 +39,19 @@ def test_an_exported_generator_draws_what_was_scored(trained_run, tmp_path):
     assert evaluate.metrics.diversity(images, labels) > 0
     plain = dict(state)
     del plain["ema"]
-    assert (images != evaluate.sample(checkpoint.sampled_generator(config, plain), config, config.preset.samples, precision)[0]).any()
+    assert (
+        images
+        != evaluate.sample(
+            checkpoint.sampled_generator(config, plain), config, config.preset.samples, precision
+        )[0]
+    ).any()
     card = (tmp_path / "g.md").read_text()
-    assert f"{best['step']} updates" in card and f"{best['fid']:.4g}" in card and "--preset rehearsal --seed 0" in card and "g.safetensors" in card
+    assert (
+        f"{best['step']} updates" in card
+        and f"{best['fid']:.4g}" in card
+        and "--preset rehearsal --seed 0" in card
+        and "g.safetensors" in card
+    )
 
 
 def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys):
@@ -55,27 +65,39 @@ def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys
     assert four.shape == (64, 64, 3)
     config, g, precision = export.generator(tmp_path / "g.safetensors")
     images, labels = evaluate.sample(g, config, 4, precision, seed=0, label=3)
-    assert labels.tolist() == [3] * 4 and (four[:32, 32:] == images[1]).all() and (four[32:, :32] == images[2]).all()
+    assert (
+        labels.tolist() == [3] * 4
+        and (four[:32, 32:] == images[1]).all()
+        and (four[32:, :32] == images[2]).all()
+    )
     assert (draw(tmp_path / "g.safetensors", "--n", "4", "--class", "3", "--seed", "1") != four).any()
     assert (draw(tmp_path / "g.safetensors", "--n", "3")[32:, 32:] == 255).all()
     assert draw(trained_run, "--n", "4").shape == four.shape
 
 
-@pytest.mark.parametrize("path", sorted((runs.PROJECT / "results").glob("*/models/*.safetensors")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((runs.PROJECT / "results").glob("*/models/*.safetensors")), ids=lambda path: path.stem
+)
 def test_committed_generators_draw(path, tmp_path):
     assert cli.run(["sample", str(path), "--n", "4", "--out", str(tmp_path / "a.png")]) == 0
     record = runs.Run(path.parents[1] / "runs" / path.stem.replace("-", "/")).read()
-    assert f"{record['best']['fid']:.4g}" in path.with_suffix(".md").read_text() and export.generator(path)[0].key == record["key"]
+    assert (
+        f"{record['best']['fid']:.4g}" in path.with_suffix(".md").read_text()
+        and export.generator(path)[0].key == record["key"]
+    )
 
 
-@pytest.mark.parametrize("words, message", [
-    (["sample", "{run}", "--class", "10"], "knows 10 classes: choose from 0 to 9"),
-    (["sample", "{tmp}/none.safetensors"], "cannot be read as an exported generator"),
-    (["sample", "{tmp}/broken.safetensors"], "cannot be read as an exported generator"),
-    (["sample", "{tmp}/nothing"], "There is no checkpoint"),
-    (["export", "{tmp}/nothing"], "has no best.pt"),
-    (["export", "{run}", "--to", "{tmp}/g.pt"], "ends in .safetensors"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["sample", "{run}", "--class", "10"], "knows 10 classes: choose from 0 to 9"),
+        (["sample", "{tmp}/none.safetensors"], "cannot be read as an exported generator"),
+        (["sample", "{tmp}/broken.safetensors"], "cannot be read as an exported generator"),
+        (["sample", "{tmp}/nothing"], "There is no checkpoint"),
+        (["export", "{tmp}/nothing"], "has no best.pt"),
+        (["export", "{run}", "--to", "{tmp}/g.pt"], "ends in .safetensors"),
+    ],
+)
 def test_mistakes_are_one_sentence(trained_run, tmp_path, capsys, words, message):
     (tmp_path / "broken.safetensors").write_bytes(b"not one")
     assert cli.run([w.format(run=trained_run, tmp=tmp_path) for w in words]) == 2

@@ -1,4 +1,6 @@
-"""Inception's whole path with random weights in both libraries' forms, and the handling of the published files."""
+"""Inception's whole path with random weights in both libraries' forms, and the handling of the published
+files.
+"""
 
 import hashlib
 import http.server
@@ -14,16 +16,35 @@ from PIL import Image
 
 from repro import cli
 from repro.checks import validation
-from repro.scoring import evaluate, features, metrics, weights
 from repro.config import PRESETS, ReproError
+from repro.scoring import evaluate, features, metrics, weights
 
 
 class Body(torch.nn.Module):
-    """torch-fidelity's network after its resizer and normalisation: (B, 3, 299, 299) to features (B, 2048)."""
+    """torch-fidelity's network after its resizer and normalisation: (B, 3, 299, 299) to features (B,
+    2048).
+    """
 
     STAGES = (
-        "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "MaxPool_1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "MaxPool_2", "Mixed_5b", "Mixed_5c",
-        "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "AvgPool",
+        "Conv2d_1a_3x3",
+        "Conv2d_2a_3x3",
+        "Conv2d_2b_3x3",
+        "MaxPool_1",
+        "Conv2d_3b_1x1",
+        "Conv2d_4a_3x3",
+        "MaxPool_2",
+        "Mixed_5b",
+        "Mixed_5c",
+        "Mixed_5d",
+        "Mixed_6a",
+        "Mixed_6b",
+        "Mixed_6c",
+        "Mixed_6d",
+        "Mixed_6e",
+        "Mixed_7a",
+        "Mixed_7b",
+        "Mixed_7c",
+        "AvgPool",
     )
 
     def __init__(self, network):
@@ -47,7 +68,9 @@ class Published(torch.nn.Module):
 
 
 def published_files(folder, monkeypatch):
-    """One set of random weights in both forms under the published names; `weights` is told their checksums."""
+    """One set of random weights in both forms under the published names; `weights` is told their
+    checksums.
+    """
     from torch_fidelity import feature_extractor_inceptionv3 as module
 
     with pytest.MonkeyPatch.context() as patch:
@@ -65,7 +88,9 @@ def published_files(folder, monkeypatch):
     torch.jit.script(Published(layers)).save(str(folder / weights.CLEAN_FID.name))
     for name in ("TORCH_FIDELITY", "CLEAN_FID"):
         file = getattr(weights, name)
-        monkeypatch.setattr(weights, name, weights.File(file.name, file.url, weights.digest(folder / file.name)))
+        monkeypatch.setattr(
+            weights, name, weights.File(file.name, file.url, weights.digest(folder / file.name))
+        )
     monkeypatch.setenv(weights.VARIABLE, str(folder))
 
 
@@ -95,16 +120,28 @@ def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
     theirs = []
     for images in sets:
         batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(8))
-        theirs.append(fid.get_model_features(
-            lambda z: next(batches), inception.clean, mode="clean", num_gen=24, batch_size=8, device=torch.device("cpu"), verbose=False
-        ))
+        theirs.append(
+            fid.get_model_features(
+                lambda z, batches=batches: next(batches),
+                inception.clean,
+                mode="clean",
+                num_gen=24,
+                batch_size=8,
+                device=torch.device("cpu"),
+                verbose=False,
+            )
+        )
     real, generated = theirs
     for ours, their in zip(extracted, theirs, strict=True):
         np.testing.assert_allclose(ours.in_order("clean"), their, rtol=1e-3, atol=1e-4 * np.abs(their).max())
     scores = evaluate.score(*extracted, extended=True)
-    assert scores["fid_clean"] == pytest.approx(fid.fid_from_feats(real.astype(float), generated.astype(float)), rel=1e-4)
+    assert scores["fid_clean"] == pytest.approx(
+        fid.fid_from_feats(real.astype(float), generated.astype(float)), rel=1e-4
+    )
     np.random.seed(0)
-    assert scores["kid_clean"] == pytest.approx(fid.kernel_distance(real.astype(float), generated.astype(float), num_subsets=1), rel=1e-3)
+    assert scores["kid_clean"] == pytest.approx(
+        fid.kernel_distance(real.astype(float), generated.astype(float), num_subsets=1), rel=1e-3
+    )
 
 
 def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
@@ -124,16 +161,32 @@ def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
     theirs = {}
     for splits, rest in ((1, True), (10, False)):
         theirs[splits] = torch_fidelity.calculate_metrics(
-            input1=Images(generated if rest else generated[np.argsort(metrics.shuffled(24))]), input2=Images(real), cuda=False, isc=True, fid=rest, kid=rest, prc=rest, kid_subset_size=24, kid_subsets=1,
-            batch_size=8, samples_shuffle=False, isc_splits=splits, verbose=False, cache=False, num_workers=0,
-            feature_extractor="inception-v3-compat", feature_extractor_weights_path=os.environ[weights.VARIABLE] + "/" + weights.TORCH_FIDELITY.name,
+            input1=Images(generated if rest else generated[np.argsort(metrics.shuffled(24))]),
+            input2=Images(real),
+            cuda=False,
+            isc=True,
+            fid=rest,
+            kid=rest,
+            prc=rest,
+            kid_subset_size=24,
+            kid_subsets=1,
+            batch_size=8,
+            samples_shuffle=False,
+            isc_splits=splits,
+            verbose=False,
+            cache=False,
+            num_workers=0,
+            feature_extractor="inception-v3-compat",
+            feature_extractor_weights_path=os.environ[weights.VARIABLE] + "/" + weights.TORCH_FIDELITY.name,
         )
     scores = evaluate.score(*extracted, extended=True)
     assert scores["fid"] == pytest.approx(theirs[1]["frechet_inception_distance"], rel=1e-5)
     assert scores["kid"] == pytest.approx(theirs[1]["kernel_inception_distance_mean"], rel=1e-4)
     assert scores["is"] == pytest.approx(theirs[1]["inception_score_mean"], rel=1e-6)
     assert scores["is_10"] == pytest.approx(theirs[10]["inception_score_mean"], rel=1e-6)
-    assert (scores["precision"], scores["recall"]) == pytest.approx((theirs[1]["precision"], theirs[1]["recall"]))
+    assert (scores["precision"], scores["recall"]) == pytest.approx(
+        (theirs[1]["precision"], theirs[1]["recall"])
+    )
     assert scores["fid_clean"] != pytest.approx(scores["fid"], rel=1e-3)  # the resizers differ
 
 
@@ -145,17 +198,24 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
 
 
-@pytest.mark.parametrize("family, strengths", [
-    ("blur", (1.0, 2.0)),
-    pytest.param("classes missing", (0.8,), marks=pytest.mark.slow),
-    pytest.param("noise", (20.0, 40.0), marks=pytest.mark.slow),
-    pytest.param("classes uneven", (2000.0,), marks=pytest.mark.slow),
-])
+@pytest.mark.parametrize(
+    "family, strengths",
+    [
+        ("blur", (1.0, 2.0)),
+        pytest.param("classes missing", (0.8,), marks=pytest.mark.slow),
+        pytest.param("noise", (20.0, 40.0), marks=pytest.mark.slow),
+        pytest.param("classes uneven", (2000.0,), marks=pytest.mark.slow),
+    ],
+)
 def test_fid_worsens_with_damage(inception, shapes_data, sets, family, strengths):
-    """With both resizers; against the undamaged images themselves, so that few are enough: the weights are random."""
+    """With both resizers; against the undamaged images themselves, so that few are enough: the weights are
+    random.
+    """
     images, labels = sets[0][:12], shapes_data.labels[:12]
     undamaged = evaluate.extract(inception, images, keep=12)
-    scores = lambda images: evaluate.score(undamaged, evaluate.extract(inception, images, keep=12), extended=False)
+    scores = lambda images: evaluate.score(
+        undamaged, evaluate.extract(inception, images, keep=12), extended=False
+    )
     itself = scores(images)
     damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
     for name in ("fid", "fid_clean"):
@@ -219,11 +279,17 @@ def test_weights_are_fetched_once_into_the_users_cache(file, server, tmp_path):
     assert weights.find(file) == path  # no network any more
 
 
-@pytest.mark.parametrize("reply, said", [
-    ((200, CONTENT[:500], len(CONTENT)), "is not the published file .500 bytes|could not be fetched"),  # cut short
-    ((200, b"another file", 12), "is not the published file .12 bytes"),
-    ((404, b"", 0), "could not be fetched.*404.*smoke.*cifar10-cpu"),
-])
+@pytest.mark.parametrize(
+    "reply, said",
+    [
+        (
+            (200, CONTENT[:500], len(CONTENT)),
+            "is not the published file .500 bytes|could not be fetched",
+        ),  # cut short
+        ((200, b"another file", 12), "is not the published file .12 bytes"),
+        ((404, b"", 0), "could not be fetched.*404.*smoke.*cifar10-cpu"),
+    ],
+)
 def test_a_bad_download_is_refused_with_the_remedy_and_not_kept(file, server, tmp_path, reply, said):
     _, replies = server
     replies["weights.pt"] = reply
@@ -256,9 +322,16 @@ def test_a_wrong_file_in_the_folder_is_refused_not_replaced(file, tmp_path, monk
 
 def test_a_folder_of_weights_can_be_named(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv(weights.VARIABLE, "elsewhere")
-    assert cli.run(["--weights", str(tmp_path), "reproduce", "--preset", "cifar10", "--out", str(tmp_path / "out")]) == 2
+    assert (
+        cli.run(
+            ["--weights", str(tmp_path), "reproduce", "--preset", "cifar10", "--out", str(tmp_path / "out")]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
-    assert str(tmp_path / weights.TORCH_FIDELITY.name) in error and "does not exist: put the file there" in error
+    assert (
+        str(tmp_path / weights.TORCH_FIDELITY.name) in error and "does not exist: put the file there" in error
+    )
 
 
 # --- repro score
@@ -275,12 +348,25 @@ def test_any_folder_or_npz_can_be_scored(shapes_data, tmp_path, capsys):
     images, labels = np.array(shapes_data.images[:240]), shapes_data.labels[:240]
     save_folder(tmp_path / "images", images[:120])
     np.savez(tmp_path / "real.npz", images=images[120:], labels=labels[120:])
-    words = ["score", "--extractor", "efficientnet_lite0", "--reference", str(tmp_path / "real.npz"), "--json", str(tmp_path / "scores.json")]
+    words = [
+        "score",
+        "--extractor",
+        "efficientnet_lite0",
+        "--reference",
+        str(tmp_path / "real.npz"),
+        "--json",
+        str(tmp_path / "scores.json"),
+    ]
     assert cli.run([*words, "--images", str(tmp_path / "images")]) == 0
     found = json.loads((tmp_path / "scores.json").read_text())
-    assert set(found["scores"]) == {"fid", "kid", "is", "is_10", "precision", "recall"} and found["definition"]["images"] == 120
+    assert (
+        set(found["scores"]) == {"fid", "kid", "is", "is_10", "precision", "recall"}
+        and found["definition"]["images"] == 120
+    )
     assert "kid" in capsys.readouterr().out
-    save_folder(tmp_path / "classes", images[:120], labels[:120])  # the same images in class folders: the same scores
+    save_folder(
+        tmp_path / "classes", images[:120], labels[:120]
+    )  # the same images in class folders: the same scores
     assert cli.run([*words, "--images", str(tmp_path / "classes")]) == 0
     again = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert again["fid"] == pytest.approx(found["scores"]["fid"], rel=1e-6)  # in another order
@@ -297,10 +383,21 @@ def test_what_cannot_be_scored_is_refused(shapes_data, tmp_path, capsys):
     (tmp_path / "text.npz").write_text("no")
     save_folder(tmp_path / "sizes", [np.zeros((32, 32, 3), np.uint8), np.zeros((16, 16, 3), np.uint8)])
     for name, said in (
-        ("few.npz", "few holds 50 images"), ("floats.npz", "no uint8 array"), ("text.npz", "cannot be read"),
-        ("sizes", "sizes from 16 to 32: give --resolution"), ("nothing", "'{}/nothing'".format(tmp_path)),
+        ("few.npz", "few holds 50 images"),
+        ("floats.npz", "no uint8 array"),
+        ("text.npz", "cannot be read"),
+        ("sizes", "sizes from 16 to 32: give --resolution"),
+        ("nothing", f"'{tmp_path}/nothing'"),
     ):
-        words = ["score", "--extractor", "efficientnet_lite0", "--images", str(tmp_path / name), "--reference", str(tmp_path / "real.npz")]
+        words = [
+            "score",
+            "--extractor",
+            "efficientnet_lite0",
+            "--images",
+            str(tmp_path / name),
+            "--reference",
+            str(tmp_path / "real.npz"),
+        ]
         assert cli.run(words) == 2
         assert said in capsys.readouterr().err
 
@@ -308,7 +405,16 @@ def test_what_cannot_be_scored_is_refused(shapes_data, tmp_path, capsys):
 def test_a_fid_by_class_needs_enough_images(shapes_data, tmp_path, capsys, monkeypatch):
     np.savez(tmp_path / "a.npz", images=shapes_data.images[:120], labels=shapes_data.labels[:120])
     np.savez(tmp_path / "b.npz", images=shapes_data.images[120:240], labels=shapes_data.labels[120:240])
-    words = ["score", "--extractor", "efficientnet_lite0", "--images", str(tmp_path / "a.npz"), "--reference", str(tmp_path / "b.npz"), "--by-class"]
+    words = [
+        "score",
+        "--extractor",
+        "efficientnet_lite0",
+        "--images",
+        str(tmp_path / "a.npz"),
+        "--reference",
+        str(tmp_path / "b.npz"),
+        "--by-class",
+    ]
     assert cli.run(words) == 2 and "500 are needed" in capsys.readouterr().err
     monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 5)
     assert cli.run(words) == 0

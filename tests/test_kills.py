@@ -46,8 +46,9 @@ def execute_report(out):
 def moments(monkeypatch, note):
     """Call note(moment, "before" or "after") around every call of the functions of MOMENTS."""
     for name, (module, function) in MOMENTS.items():
+        original = getattr(module, function)
 
-        def wrapped(*args, _name=name, _original=getattr(module, function), **kwargs):
+        def wrapped(*args, _name=name, _original=original, **kwargs):
             note(_name, "before")
             result = _original(*args, **kwargs)
             note(_name, "after")
@@ -57,7 +58,9 @@ def moments(monkeypatch, note):
 
 
 def in_child(what):
-    """Run `what` in a forked process, which imports nothing anew. Returns the process's exit code, or minus its signal."""
+    """Run `what` in a forked process, which imports nothing anew. Returns the process's exit code, or minus
+    its signal.
+    """
     child = os.fork()
     if child == 0:
         code = 1
@@ -80,7 +83,9 @@ def ended(out):
     state = checkpoint.read_checkpoint(folder / "checkpoint.pt")
     best = checkpoint.read_checkpoint(folder / "best.pt")
     return flat({k: v for k, v in state.items() if k != "record"}), [
-        steady(runs.Run(folder).read()), json.loads(best["record"])["step"], (folder / "samples.jpg").read_bytes(),
+        steady(runs.Run(folder).read()),
+        json.loads(best["record"])["step"],
+        (folder / "samples.jpg").read_bytes(),
     ]
 
 
@@ -97,12 +102,18 @@ def assert_same_end(a, b):
     assert rest == rest_b
     assert tensors.keys() == tensors_b.keys() and len(tensors) > 200
     for name, value in tensors.items():
-        assert torch.equal(value, tensors_b[name]) if isinstance(value, torch.Tensor) else value == tensors_b[name], name
+        assert (
+            torch.equal(value, tensors_b[name])
+            if isinstance(value, torch.Tensor)
+            else value == tensors_b[name]
+        ), name
 
 
 def cells(out):
     notebook = nbformat.read(out / "rehearsal" / "report.ipynb", 4)
-    return [(c.source.replace(str(out), ""), str(c.get("outputs")).replace(str(out), "")) for c in notebook.cells]
+    return [
+        (c.source.replace(str(out), ""), str(c.get("outputs")).replace(str(out), "")) for c in notebook.cells
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -114,18 +125,20 @@ def straight(tmp_path_factory):
         log = out / part.__name__
         with pytest.MonkeyPatch.context() as monkeypatch:
 
-            def note(*moment):
+            def note(*moment, log=log):
                 with log.open("a") as f:
                     print(*moment, sep="\t", file=f)
 
             moments(monkeypatch, note)
-            assert in_child(lambda: part(out)) == 0
+            assert in_child(lambda part=part: part(out)) == 0
         seen[part] = [tuple(line.split("\t")) for line in log.read_text().splitlines()]
     return out, seen
 
 
 def drawn(chance, seen, count):
-    """Numbers of `count` of the moments seen: one of each phase, then one of its other side, the rest at random."""
+    """Numbers of `count` of the moments seen: one of each phase, then one of its other side, the rest at
+    random.
+    """
     by_kind = collections.defaultdict(list)
     for i, moment in enumerate(seen):
         by_kind[moment].append(i)
@@ -136,12 +149,22 @@ def drawn(chance, seen, count):
     return first + chance.sample([i for i in range(len(seen)) if i not in first], count - len(first))
 
 
-@pytest.mark.parametrize("of_training, of_a_notebook", [(7, 3), pytest.param(16, 4, marks=pytest.mark.slow)], ids=["10 kills", "20 kills"])
-def test_kills_at_random_moments_of_all_phases_change_nothing(straight, tmp_path, monkeypatch, of_training, of_a_notebook):
+@pytest.mark.parametrize(
+    "of_training, of_a_notebook",
+    [(7, 3), pytest.param(16, 4, marks=pytest.mark.slow)],
+    ids=["10 kills", "20 kills"],
+)
+def test_kills_at_random_moments_of_all_phases_change_nothing(
+    straight, tmp_path, monkeypatch, of_training, of_a_notebook
+):
     out, seen = straight
     assert {name for of in seen.values() for name, _ in of} == MOMENTS.keys()
     chance = random.Random(int(os.environ.get("REPRO_KILLS_SEED", "3")))  # other seeds, other moments
-    kills = [(part, at) for part, count in ((train_row, of_training), (execute_report, of_a_notebook)) for at in drawn(chance, seen[part], count)]
+    kills = [
+        (part, at)
+        for part, count in ((train_row, of_training), (execute_report, of_a_notebook))
+        for at in drawn(chance, seen[part], count)
+    ]
     assert {seen[part][at][0] for part, at in kills} == MOMENTS.keys()
     kill_at, count = None, None
 
@@ -156,16 +179,28 @@ def test_kills_at_random_moments_of_all_phases_change_nothing(straight, tmp_path
             shutil.copytree(out, killed)
             (killed / "rehearsal" / "report.ipynb").unlink()
         kill_at, count = at, itertools.count()
-        assert in_child(lambda: part(killed)) == -signal.SIGKILL, seen[part][at]
+        assert in_child(lambda part=part, killed=killed: part(killed)) == -signal.SIGKILL, seen[part][at]
         kill_at, count = None, itertools.count()
-        assert in_child(lambda: part(killed)) == 0, seen[part][at]
+        assert in_child(lambda part=part, killed=killed: part(killed)) == 0, seen[part][at]
         assert_same_end(out, killed)
         assert part is train_row or cells(out) == cells(killed)
 
 
 def test_two_studies_on_one_folder_train_nothing_twice(tmp_path):
-    words = [sys.executable, "-m", "repro", "reproduce", *OPTIONS, "--tables", "figure3", "--out", str(tmp_path)]
-    two = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    words = [
+        sys.executable,
+        "-m",
+        "repro",
+        "reproduce",
+        *OPTIONS,
+        "--tables",
+        "figure3",
+        "--out",
+        str(tmp_path),
+    ]
+    two = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)
+    ]
     texts = [process.communicate(timeout=300)[0] for process in two]
     assert [process.returncode for process in two] == [0, 0], texts
     folders = [path.parent for path in (tmp_path / "rehearsal").glob("runs/*/seed0/run.json")]
@@ -173,8 +208,12 @@ def test_two_studies_on_one_folder_train_nothing_twice(tmp_path):
     for folder in folders:
         assert runs.Run(folder).read()["status"] == "complete"
         lines = (folder / "train.log").read_text().splitlines()
-        assert [sum(f"step {step}/4" in line for line in lines) for step in range(1, 5)] == [1] * 4  # each step once
-    assert not list(runs.PROJECT.glob("kernel-*"))  # sockets of the notebooks' kernels that another call could take for its own
+        assert [sum(f"step {step}/4" in line for line in lines) for step in range(1, 5)] == [
+            1
+        ] * 4  # each step once
+    assert not list(
+        runs.PROJECT.glob("kernel-*")
+    )  # sockets of the notebooks' kernels that another call could take for its own
     left = [path for path in tmp_path.rglob("*") if path.name.startswith(".part")]
     assert left == []
     for name in ("figure3_stabilization", "report"):

@@ -5,11 +5,20 @@ import pytest
 import torch
 
 from repro.config import RECIPES, Recipe
-from repro.networks.layers import ConditionalBatchNorm, ResidualControl, SelfAttention, SpectralNorm, attention_weights, fused_attention
+from repro.networks.layers import (
+    ConditionalBatchNorm,
+    ResidualControl,
+    SelfAttention,
+    SpectralNorm,
+    attention_weights,
+    fused_attention,
+)
 
 
 def numpy_attention(x, f, g, h, v, gamma, pool):
-    """Paper, section 3, for one image x (C, H, W) and matrices (out, in); keys and values pooled 2x2 in the released code."""
+    """Paper, section 3, for one image x (C, H, W) and matrices (out, in); keys and values pooled 2x2 in the
+    released code.
+    """
     C, H, W = x.shape
     shrink = lambda m: m.reshape(len(m), H // 2, 2, W // 2, 2).max((2, 4)).reshape(len(m), -1) if pool else m
     flat = x.reshape(C, H * W)
@@ -21,7 +30,9 @@ def numpy_attention(x, f, g, h, v, gamma, pool):
 
 
 def matrices(block):
-    return [c.weight.detach().numpy()[:, :, 0, 0] for c in (block.query, block.key, block.value, block.output)]
+    return [
+        c.weight.detach().numpy()[:, :, 0, 0] for c in (block.query, block.key, block.value, block.output)
+    ]
 
 
 @pytest.mark.parametrize("recipe", ["released_code", "paper_text"])
@@ -38,17 +49,30 @@ def test_attention_equals_the_formula_forward_and_backward(recipe):
     (out * weight).sum().backward()
     loss = lambda i, m: (numpy_attention(i, *m, 0.7, pool)[0] * weight[0].numpy()).sum()
     step, image, m = 1e-6, x.detach().numpy()[0], matrices(block)
-    for c, i, j in [(0, 0, 0), (3, 2, 5), (15, 5, 1)]:  # gradient to the input, by central differences of the transcription
+    for c, i, j in [
+        (0, 0, 0),
+        (3, 2, 5),
+        (15, 5, 1),
+    ]:  # gradient to the input, by central differences of the transcription
         high, low = image.copy(), image.copy()
         high[c, i, j] += step
         low[c, i, j] -= step
-        assert (loss(high, m) - loss(low, m)) / (2 * step) == pytest.approx(x.grad[0, c, i, j].item(), rel=1e-5, abs=1e-7)
-    total = lambda m: sum((numpy_attention(a, *m, 0.7, pool)[0] * w).sum() for a, w in zip(x.detach().numpy(), weight.numpy()))
-    for k, convolution in enumerate((block.query, block.key, block.value, block.output)):  # and to each of the four weights
+        assert (loss(high, m) - loss(low, m)) / (2 * step) == pytest.approx(
+            x.grad[0, c, i, j].item(), rel=1e-5, abs=1e-7
+        )
+    total = lambda m: sum(
+        (numpy_attention(a, *m, 0.7, pool)[0] * w).sum()
+        for a, w in zip(x.detach().numpy(), weight.numpy(), strict=True)
+    )
+    for k, convolution in enumerate(
+        (block.query, block.key, block.value, block.output)
+    ):  # and to each of the four weights
         high, low = [a.copy() for a in m], [a.copy() for a in m]
         high[k][0, 1] += step
         low[k][0, 1] -= step
-        assert (total(high) - total(low)) / (2 * step) == pytest.approx(convolution.weight.grad[0, 1, 0, 0].item(), rel=1e-4, abs=1e-7)
+        assert (total(high) - total(low)) / (2 * step) == pytest.approx(
+            convolution.weight.grad[0, 1, 0, 0].item(), rel=1e-4, abs=1e-7
+        )
 
 
 @pytest.mark.parametrize("pool, keys", [(True, 16), (False, 64)])
@@ -79,7 +103,9 @@ def test_attention_in_linear_memory_is_the_same_attention(recipe, monkeypatch):
 
 
 def test_attention_has_float32_logits_on_every_path_in_bf16(monkeypatch):
-    """Logits of tens, which bf16 would round by tenths: the plain path is as near to float32 as the fused one, and so is the map."""
+    """Logits of tens, which bf16 would round by tenths: the plain path is as near to float32 as the fused
+    one, and so is the map.
+    """
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, n, d, generator=generator) for n, d in ((256, 8), (64, 8), (64, 32)))
     query, key, value = 3 * query.bfloat16(), 3 * key.bfloat16(), value.bfloat16()
@@ -126,10 +152,13 @@ def test_spectral_norm_finds_the_largest_singular_value():
 
 
 def test_spectral_norms_gradient_is_that_of_the_written_out_formula():
-    """One iteration from u0 gives sigma = |W W' u0| / |W' u0|. Through the iteration its gradient is this formula's; with vectors
-    held constant it is u v'."""
+    """One iteration from u0 gives sigma = |W W' u0| / |W' u0|. Through the iteration its gradient is this
+    formula's; with vectors held constant it is u v'.
+    """
     made = torch.Generator().manual_seed(0)
-    weight, u0, probe = (torch.randn(*shape, generator=made, dtype=torch.float64) for shape in ((6, 4), (6,), (6, 4)))
+    weight, u0, probe = (
+        torch.randn(*shape, generator=made, dtype=torch.float64) for shape in ((6, 4), (6,), (6, 4))
+    )
     found = {}
     for through in (True, False):
         norm = SpectralNorm(weight, eps=1e-12, iterations=1, through=through).train()
@@ -142,7 +171,9 @@ def test_spectral_norms_gradient_is_that_of_the_written_out_formula():
     (w / sigma * probe).sum().backward()
     torch.testing.assert_close(found[True], w.grad, rtol=1e-10, atol=1e-12)
     sigma, slope = sigma.detach(), (weight * probe).sum() / sigma.detach() ** 2
-    torch.testing.assert_close(found[False], probe / sigma - slope * torch.outer(norm.u, norm.v), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        found[False], probe / sigma - slope * torch.outer(norm.u, norm.v), rtol=1e-10, atol=1e-12
+    )
     assert (found[True] - found[False]).norm() > 0.05 * found[False].norm()
 
 
@@ -162,7 +193,9 @@ def test_a_least_number_of_key_channels(channels, keys):
     block = SelfAttention(channels, recipe, sn=False)
     assert block.query.out_channels == block.key.out_channels == keys
     count = lambda block: sum(p.numel() for p in block.parameters())
-    assert count(ResidualControl(channels, recipe, sn=False)) == pytest.approx(count(block), rel=0.02 if channels > 16 else 0.05)
+    assert count(ResidualControl(channels, recipe, sn=False)) == pytest.approx(
+        count(block), rel=0.02 if channels > 16 else 0.05
+    )
 
 
 def test_conditional_batch_norm_scales_by_class_and_uses_running_statistics_when_evaluated():
@@ -171,9 +204,13 @@ def test_conditional_batch_norm_scales_by_class_and_uses_running_statistics_when
     norm.gain.weight.data[2] = 5.0
     norm.bias.weight.data[1] = -3.0
     x = torch.randn(64, 4, 5, 5) * 2 + 7
-    plain = (x - x.mean((0, 2, 3), keepdim=True)) / torch.sqrt(x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5)
+    plain = (x - x.mean((0, 2, 3), keepdim=True)) / torch.sqrt(
+        x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5
+    )
     for label, gain, bias in ((0, 1, 0), (1, 1, -3), (2, 5, 0)):
-        torch.testing.assert_close(norm(x, torch.full((64,), label)), plain * gain + bias, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            norm(x, torch.full((64,), label)), plain * gain + bias, rtol=1e-4, atol=1e-4
+        )
     shifted = norm.eval()(x + 100, torch.zeros(64, dtype=torch.long))
     assert shifted.mean() > 20  # evaluated with the averages of x, not with its own
 
@@ -182,5 +219,7 @@ def test_tables_that_start_at_random_hold_gains_around_one():
     norm = ConditionalBatchNorm(4, 3, Recipe(cbn_init="init"), sn=False)
     x, labels = torch.randn(8, 4, 5, 5), torch.arange(8) % 3
     gain, bias = (table.weight[labels][:, :, None, None] for table in (norm.gain, norm.bias))
-    plain = (x - x.mean((0, 2, 3), keepdim=True)) / torch.sqrt(x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5)
+    plain = (x - x.mean((0, 2, 3), keepdim=True)) / torch.sqrt(
+        x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5
+    )
     torch.testing.assert_close(norm(x, labels), plain * (1 + gain) + bias, rtol=1e-4, atol=1e-4)

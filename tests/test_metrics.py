@@ -7,9 +7,9 @@ import torch
 
 from repro import cli
 from repro.checks import validation
+from repro.config import ReproError
 from repro.data import images
 from repro.scoring import evaluate, features, metrics, weights
-from repro.config import ReproError
 from repro.scoring.features import EfficientNetLite, load_extractor
 from repro.scoring.metrics import Statistics, frechet_distance, inception_score
 from repro.studies.study import Study
@@ -61,9 +61,13 @@ def test_the_inception_score_is_the_formula_and_does_not_depend_on_batches():
 
 
 def test_statistics_do_not_depend_on_batches_or_order():
-    x = (np.random.default_rng(0).normal(size=(500, 40)) + 1000).astype(np.float32)  # a mean far from 0: sums of squares would lose digits
+    x = (np.random.default_rng(0).normal(size=(500, 40)) + 1000).astype(
+        np.float32
+    )  # a mean far from 0: sums of squares would lose digits
     one = Statistics.of(x)
-    np.testing.assert_allclose(one.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        one.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10, atol=1e-12
+    )
     moments = metrics.Moments()
     for part in np.split(np.random.default_rng(1).permutation(x), [1, 50, 51, 300]):
         moments.add(torch.from_numpy(part))
@@ -76,19 +80,25 @@ def test_statistics_do_not_depend_on_batches_or_order():
 
 
 def test_the_distance_of_fewer_images_than_features_is_exact():
-    """Against the singular values of the centred features themselves, where no covariance is squared and rooted."""
+    """Against the singular values of the centred features themselves, where no covariance is squared and
+    rooted.
+    """
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(300, 300)) * np.exp(-np.arange(300) / 40)
     for n, m in ((40, 30), (600, 50), (50, 600)):
         a, b = rng.normal(size=(n, 300)) @ mixing, rng.normal(size=(m, 300)) @ mixing + 0.05
         centred_a, centred_b = (a - a.mean(0)) / np.sqrt(n - 1), (b - b.mean(0)) / np.sqrt(m - 1)
         nuclear = np.linalg.svd(centred_a @ centred_b.T, compute_uv=False).sum()
-        exact = ((a.mean(0) - b.mean(0)) ** 2).sum() + (centred_a**2).sum() + (centred_b**2).sum() - 2 * nuclear
+        exact = (
+            ((a.mean(0) - b.mean(0)) ** 2).sum() + (centred_a**2).sum() + (centred_b**2).sum() - 2 * nuclear
+        )
         assert frechet_distance(Statistics.of(a), Statistics.of(b)) == pytest.approx(exact, rel=1e-9)
 
 
 def test_small_samples_read_high_and_the_extrapolation_mends_it():
-    """FID's bias is about linear in 1/N (Chong and Forsyth 2020, arXiv 1911.07023): two sets of one distribution."""
+    """FID's bias is about linear in 1/N (Chong and Forsyth 2020, arXiv 1911.07023): two sets of one
+    distribution.
+    """
     rng = np.random.default_rng(0)
     reference = Statistics.of(rng.normal(size=(20_000, 64)))
     x = rng.normal(size=(10_000, 64))
@@ -105,12 +115,23 @@ def test_kernel_distance_precision_and_recall():
     from torch_fidelity.metric_kid import kid_features_to_metric
 
     for generated in (same, far):
-        theirs = kid_features_to_metric(*(torch.from_numpy(x) for x in (generated, real)), kid_subsets=1, kid_subset_size=400, verbose=False)
-        assert metrics.kernel_distance(real, generated) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6)
-    assert metrics.kernel_distance(real, far[:300], metrics.kernel_mean(real)) == pytest.approx(metrics.kernel_distance(real, far), rel=0.1)
+        theirs = kid_features_to_metric(
+            *(torch.from_numpy(x) for x in (generated, real)),
+            kid_subsets=1,
+            kid_subset_size=400,
+            verbose=False,
+        )
+        assert metrics.kernel_distance(real, generated) == pytest.approx(
+            theirs["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6
+        )
+    assert metrics.kernel_distance(real, far[:300], metrics.kernel_mean(real)) == pytest.approx(
+        metrics.kernel_distance(real, far), rel=0.1
+    )
     precision, recall = metrics.precision_recall(real, same)
     assert precision > 0.7 and recall > 0.7
-    precision, recall = metrics.precision_recall(real, np.repeat(real[:10], 40, 0) + 1e-3 * rng.normal(size=(400, 16)))
+    precision, recall = metrics.precision_recall(
+        real, np.repeat(real[:10], 40, 0) + 1e-3 * rng.normal(size=(400, 16))
+    )
     assert precision > 0.95 and recall < 0.1  # real pictures, but ten only
 
 
@@ -157,14 +178,20 @@ def test_the_second_extractor_is_another_network_of_the_same_class(extractor, sh
     second = load_extractor("efficientnet_lite2")
     images = torch.from_numpy(np.array(shapes_data.images[:6])).permute(0, 3, 1, 2)
     features, probabilities = second(images)
-    assert features[""].shape == (6, 1280) and type(second) is type(extractor) and second.name == "efficientnet_lite2"
+    assert (
+        features[""].shape == (6, 1280)
+        and type(second) is type(extractor)
+        and second.name == "efficientnet_lite2"
+    )
     torch.testing.assert_close(probabilities.sum(1), torch.ones(6))
     assert not torch.allclose(features[""], extractor(images)[0][""], atol=0.1)
 
 
 @pytest.mark.parametrize("file", [weights.LITE0, weights.LITE2])
 def test_weights_inside_a_package_are_verified(file, tmp_path, monkeypatch, capsys):
-    """A missing package, a missing file and a changed one each end with one sentence and exit code 2, before data are read."""
+    """A missing package, a missing file and a changed one each end with one sentence and exit code 2, before
+    data are read.
+    """
     path = weights.in_package(file)
     words = ["reproduce", "--preset", "rehearsal", "--out", str(tmp_path / "out")]
     module = tmp_path / file.package.replace("-", "_")
@@ -176,7 +203,13 @@ def test_weights_inside_a_package_are_verified(file, tmp_path, monkeypatch, caps
         error = capsys.readouterr().err.strip()
         assert said in error and file.package in error and error.count("\n") == 0, error
 
-    monkeypatch.setattr(weights.importlib.resources, "files", lambda name, original=weights.importlib.resources.files: module if name == module.name else original(name))
+    monkeypatch.setattr(
+        weights.importlib.resources,
+        "files",
+        lambda name, original=weights.importlib.resources.files: (
+            module if name == module.name else original(name)
+        ),
+    )
     refused("is not installed")  # the package without its file
     (module / "models" / file.name).write_bytes(path.read_bytes()[:-1])
     refused("is not the published file")
@@ -203,14 +236,20 @@ def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch)
     assert torch.equal(first[4:6], evaluate.latents(128, 7, 4, 2)) and g.training
 
 
-def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(make_config, shapes_data, tmp_path, monkeypatch):
+def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
+    make_config, shapes_data, tmp_path, monkeypatch
+):
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     config = make_config()
     first = evaluate.Scorer(config, shapes_data)
-    path = max((tmp_path / "references").iterdir(), key=lambda p: p.stat().st_size)  # the statistics; the other holds real and noise
+    path = max(
+        (tmp_path / "references").iterdir(), key=lambda p: p.stat().st_size
+    )  # the statistics; the other holds real and noise
     monkeypatch.setattr(evaluate, "extract", lambda *a: pytest.fail("the cache was not used"))
     again = evaluate.Scorer(config, shapes_data)
-    np.testing.assert_array_equal(first.reference.statistics[""].covariance, again.reference.statistics[""].covariance)
+    np.testing.assert_array_equal(
+        first.reference.statistics[""].covariance, again.reference.statistics[""].covariance
+    )
     monkeypatch.undo()
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     path.write_bytes(path.read_bytes()[:1000])
@@ -220,11 +259,17 @@ def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(make_
 
 def test_the_scores_of_real_images(make_config, shapes_data):
     """Real images against the statistics of real images: near nothing, and fully consistent."""
-    scores = evaluate.Scorer(make_config(references=400), shapes_data)(np.array(shapes_data.images[:400]), shapes_data.labels[:400])
+    scores = evaluate.Scorer(make_config(references=400), shapes_data)(
+        np.array(shapes_data.images[:400]), shapes_data.labels[:400]
+    )
     assert scores["consistency"] == scores["consistency_mirrored"] == scores["consistency_turned"] == 1
     assert scores["diversity"] == pytest.approx(1, abs=0.05) and scores["is"] > 3
     noise = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), dtype=np.uint8)
-    assert scores["fid"] < 0.3 * evaluate.Scorer(make_config(references=400), shapes_data)(noise, shapes_data.labels[:400])["fid"]
+    assert (
+        scores["fid"]
+        < 0.3
+        * evaluate.Scorer(make_config(references=400), shapes_data)(noise, shapes_data.labels[:400])["fid"]
+    )
 
 
 # --- the real data are scored first
@@ -238,7 +283,10 @@ def test_what_a_perfect_and_a_useless_generator_would_get(make_config, shapes_da
     fresh_cache(monkeypatch, tmp_path)
     scorer = evaluate.Scorer(make_config(), shapes_data)
     assert scorer.real["fid"] < scorer.noise["fid"] / 2 and scorer.real["consistency"] == 1
-    assert scorer.real["fid_lite2"] < scorer.noise["fid_lite2"] / 2 and scorer.real["kid_lite2"] < scorer.noise["kid_lite2"] / 2
+    assert (
+        scorer.real["fid_lite2"] < scorer.noise["fid_lite2"] / 2
+        and scorer.real["kid_lite2"] < scorer.noise["kid_lite2"] / 2
+    )
     assert scorer.real["images"] == 100 and scorer.noise["is"] < scorer.real["is"]
     again = evaluate.Scorer(make_config(), shapes_data)  # from the cache
     assert (again.real, again.noise) == (scorer.real, scorer.noise)
@@ -246,8 +294,15 @@ def test_what_a_perfect_and_a_useless_generator_would_get(make_config, shapes_da
 
 def test_images_that_do_not_differ_stop_the_study(make_config, shapes_data, monkeypatch, tmp_path):
     fresh_cache(monkeypatch, tmp_path)
-    black = dataclasses.replace(shapes_data, images=np.zeros_like(shapes_data.images[:400]), labels=shapes_data.labels[:400], fingerprint="black")
-    with pytest.raises(ReproError, match="hardly differ within a class .by 0.00 grey levels.*nothing was trained"):
+    black = dataclasses.replace(
+        shapes_data,
+        images=np.zeros_like(shapes_data.images[:400]),
+        labels=shapes_data.labels[:400],
+        fingerprint="black",
+    )
+    with pytest.raises(
+        ReproError, match="hardly differ within a class .by 0.00 grey levels.*nothing was trained"
+    ):
         evaluate.Scorer(make_config(), black)
 
 
@@ -261,7 +316,9 @@ def test_a_broken_extractor_stops_the_study(make_config, shapes_data, monkeypatc
 
 
 class Colours(torch.nn.Module):
-    """An extractor that costs nothing: the colours of a 4x4 thumbnail, and the brightest of its 16 cells as the class."""
+    """An extractor that costs nothing: the colours of a 4x4 thumbnail, and the brightest of its 16 cells as
+    the class.
+    """
 
     name, resizer, extended = "colours", "4x4", True
 
@@ -280,8 +337,12 @@ def coloured(count, seed, split="train", **more):
     rng = np.random.default_rng(seed)
     labels = np.arange(count) * 10 // count
     palette = np.random.default_rng(0).integers(40, 200, (10, 1, 1, 3))
-    images = (palette[labels] + rng.integers(-40, 41, (count, 4, 4, 3))).repeat(8, 1).repeat(8, 2).astype(np.uint8)
-    return images.ImageData("coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more)
+    images = (
+        (palette[labels] + rng.integers(-40, 41, (count, 4, 4, 3))).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+    )
+    return images.ImageData(
+        "coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more
+    )
 
 
 @pytest.fixture
@@ -291,7 +352,9 @@ def cheap(monkeypatch, tmp_path):
 
 
 def test_a_perfect_generator_of_data_in_class_order(make_config, cheap, monkeypatch):
-    """More images than are kept for KID, precision and recall, a class after the other: they score as the same images shuffled."""
+    """More images than are kept for KID, precision and recall, a class after the other: they score as the
+    same images shuffled.
+    """
     monkeypatch.setattr(evaluate, "KEPT", 400)
     real, generated = coloured(2000, 1), coloured(1000, 2)
     order = np.random.default_rng(0).permutation(1000)
@@ -316,35 +379,62 @@ def test_real_images_are_those_of_the_test_split(make_config, cheap):
     test = coloured(300, 5, "test")
     scorer = evaluate.Scorer(make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: test))
     assert scorer.definition["references"] == 1000 and scorer.definition["real_split"] == "test"
-    assert scorer.real["images"] == 200 and scorer.real["fid"] > 1e-4 and abs(scorer.real["kid"]) < 0.01 and scorer.real["diversity"] > 0.9
+    assert (
+        scorer.real["images"] == 200
+        and scorer.real["fid"] > 1e-4
+        and abs(scorer.real["kid"]) < 0.01
+        and scorer.real["diversity"] > 0.9
+    )
     unlabelled = dataclasses.replace(test, labels=np.full(300, -1), fingerprint="unlabelled")
-    without = evaluate.Scorer(make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: unlabelled)).real
-    assert without["fid"] == scorer.real["fid"] and "diversity" not in without and "kid_by_class" not in without
+    without = evaluate.Scorer(
+        make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: unlabelled)
+    ).real
+    assert (
+        without["fid"] == scorer.real["fid"] and "diversity" not in without and "kid_by_class" not in without
+    )
 
 
 def test_real_images_are_held_out_where_there_is_no_test_split(make_config, cheap, caplog):
     """All training images were wanted as references: a quarter of them, or as many as are sampled, is not."""
     whole = coloured(400, 1)
     scorer = evaluate.Scorer(make_config(references=2000), whole)
-    assert scorer.definition["references"] == 300 and scorer.real["images"] == 100 and scorer.definition["real_split"] == "train, no references"
+    assert (
+        scorer.definition["references"] == 300
+        and scorer.real["images"] == 100
+        and scorer.definition["real_split"] == "train, no references"
+    )
     assert scorer.real["fid"] > 1e-4
     others = np.setdiff1d(np.arange(400), scorer.chosen)
     again = scorer(whole.images[others], whole.labels[others])
     assert scorer.real["fid"] == again["fid"]
     assert "300 reference images: FID of so few reads high" in caplog.text
     small = coloured(20, 5, "test")
-    assert evaluate.Scorer(make_config(references=2000), coloured(400, 1, test=lambda: small)).definition["references"] == 300
+    assert (
+        evaluate.Scorer(make_config(references=2000), coloured(400, 1, test=lambda: small)).definition[
+            "references"
+        ]
+        == 300
+    )
     assert "split test of coloured holds 20 images, 100 are needed" in caplog.text
     with pytest.raises(ReproError, match="hold 7 images: scores need at least 8"):
-        evaluate.Scorer(make_config(references=2000), dataclasses.replace(whole, images=whole.images[:7], labels=whole.labels[:7]))
+        evaluate.Scorer(
+            make_config(references=2000),
+            dataclasses.replace(whole, images=whole.images[:7], labels=whole.labels[:7]),
+        )
 
 
 def test_few_photographs_are_judged_without_the_bias_of_fid(make_config, cheap, monkeypatch):
-    """FID of few real images reads high: it is no sign of a broken extractor, as long as KID tells them from noise."""
+    """FID of few real images reads high: it is no sign of a broken extractor, as long as KID tells them from
+    noise.
+    """
     honest = metrics.frechet_distance
     monkeypatch.setattr(metrics, "frechet_distance", lambda a, b: honest(a, b) + 1000)
     assert evaluate.Scorer(make_config(references=2000), coloured(400, 1)).real["fid"] > 1000
-    monkeypatch.setattr(Colours, "forward", lambda self, images: ({"": torch.ones(len(images), 4)}, torch.ones(len(images), 2) / 2))
+    monkeypatch.setattr(
+        Colours,
+        "forward",
+        lambda self, images: ({"": torch.ones(len(images), 4)}, torch.ones(len(images), 2) / 2),
+    )
     with pytest.raises(ReproError, match="KID.*Nothing was trained"):
         evaluate.Scorer(make_config(references=2000), coloured(400, 2))
 
@@ -353,7 +443,9 @@ def test_the_second_extractor_scores_the_last_samples_under_its_own_names(make_c
     scorer = evaluate.Scorer(make_config(references=300), coloured(500, 1))
     images = coloured(100, 2)
     first, last = (scorer(images.images, images.labels, last) for last in (False, True))
-    assert set(last) - set(first) == {"fid_lite2", "kid_lite2", "is_lite2"} and first == {k: v for k, v in last.items() if k in first}
+    assert set(last) - set(first) == {"fid_lite2", "kid_lite2", "is_lite2"} and first == {
+        k: v for k, v in last.items() if k in first
+    }
     assert scorer.definition["second_extractor"].startswith("efficientnet_lite2")
 
 
@@ -372,16 +464,27 @@ def test_fid_worsens_with_every_step_of_damage(name, rehearsal, monkeypatch, tmp
     frame = validation.validate(study, loaded, "efficientnet_lite0", extended=False)
     assert validation.orderly(frame).set_index("set")["fid"]["classes missing"], frame
     fid = frame.set_index(["set", "strength"])["fid"]
-    real = fid["real", 0.0]  # (blur of half a pixel goes unseen on CIFAR-10, and on the shapes FID is at its ceiling by noise of 20)
+    real = fid[
+        "real",
+        0.0,
+        # (blur of half a pixel goes unseen on CIFAR-10, and on the shapes FID is at its ceiling by noise of
+        # 20)
+    ]
     assert fid["blur", 0.5] < fid["blur", 1.0] < fid["blur", 2.0] and real < fid["blur", 1.0], frame
     assert real < fid["noise", 8.0] < fid["noise", 20.0], frame
     assert fid["real, drawn again", 0.0] < fid["classes uneven", 5.0] < fid["classes uneven", 20.0], frame
     real = validation.undamaged(frame)
-    assert real["images"].tolist() == [60, 120, 300, 600] and real["fid"].is_monotonic_decreasing and validation.extrapolated(frame) < real["fid"].min()
+    assert (
+        real["images"].tolist() == [60, 120, 300, 600]
+        and real["fid"].is_monotonic_decreasing
+        and validation.extrapolated(frame) < real["fid"].min()
+    )
 
 
 def test_validation_is_computed_once_and_shown(rehearsal, tmp_path, capsys):
-    """`repro validate`: the notebook in the study's folder, its numbers in a file that a second call reads."""
+    """`repro validate`: the notebook in the study's folder, its numbers in a file that a second call
+    reads.
+    """
     words = ["validate", "--preset", "rehearsal", "--out", str(tmp_path)]
     assert cli.run(words) == 0
     notebook = (tmp_path / "rehearsal" / "metrics.ipynb").read_text()
@@ -399,7 +502,9 @@ def test_uneven_and_missing_classes_are_drawn_as_told():
     labels = np.arange(1000) % 10
     images = np.broadcast_to(labels[:, None, None, None], (1000, 2, 2, 3)).astype(np.uint8)
     counts = lambda made: np.bincount(made[:, 0, 0, 0], minlength=10)
-    assert (counts(validation.corrupt(images, labels, "classes missing", 0.8)) > 0).tolist() == [True] * 2 + [False] * 8
+    assert (counts(validation.corrupt(images, labels, "classes missing", 0.8)) > 0).tolist() == [True] * 2 + [
+        False
+    ] * 8
     uneven = counts(validation.corrupt(images, labels, "classes uneven", 5.0))
     assert uneven.sum() == 1000 and uneven[0] / uneven[9] == pytest.approx(5, rel=0.4)
 
@@ -410,13 +515,14 @@ def test_two_processes_score_alike(tmp_path):
     import sys
 
     code = (
-        "import numpy as np, torch; torch.set_num_threads(1)\n"
-        "from repro import evaluate; from repro.features import load_extractor\n"
-        "x = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8); e = load_extractor('efficientnet_lite0')\n"
-        "a, b = (evaluate.extract(e, part, 30) for part in (x[:30], x[30:]))\n"
-        "print(evaluate.score(a, b, extended=True))"
+        "import numpy as np, torch; torch.set_num_threads(1)\nfrom repro import evaluate; from repro.features"
+        " import load_extractor\nx = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3),"
+        " dtype=np.uint8); e = load_extractor('efficientnet_lite0')\na, b = (evaluate.extract(e, part, 30)"
+        " for part in (x[:30], x[30:]))\nprint(evaluate.score(a, b, extended=True))"
     )
-    two = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    two = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
     one, other = (process.communicate(timeout=300)[0] for process in two)
     assert one == other and "fid" in one
 
@@ -428,8 +534,12 @@ def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, shapes_
     assert few.real_diversity != many.real_diversity
 
 
-def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(make_config, shapes_data, monkeypatch, tmp_path):
-    """Held-out images are a random draw: at CIFAR-10's size one class has 485 of the 500 images that are needed."""
+def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(
+    make_config, shapes_data, monkeypatch, tmp_path
+):
+    """Held-out images are a random draw: at CIFAR-10's size one class has 485 of the 500 images that are
+    needed.
+    """
     fresh_cache(monkeypatch, tmp_path)
     monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 12)
     monkeypatch.setattr(metrics, "KID_PER_CLASS", 12)
@@ -442,7 +552,9 @@ def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(make_c
     assert scores["intra_kid"] == pytest.approx(np.mean(list(scores["kid_by_class"].values())))
     k = 3  # a class's KID is its own images' against its own references, whatever the order of the samples
     features = lambda images: evaluate.extract(scorer.extractor, images, len(images)).in_order("")
-    alone = metrics.kernel_distance(features(shapes_data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k]))
+    alone = metrics.kernel_distance(
+        features(shapes_data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k])
+    )
     assert scores["kid_by_class"][shapes_data.class_names[k]] == pytest.approx(alone, abs=1e-4)
     order = np.random.default_rng(0).permutation(len(images))
     assert scorer(images[order], labels[order])["intra_kid"] == pytest.approx(scores["intra_kid"], abs=1e-4)
@@ -455,7 +567,11 @@ def test_batch_norms_folded_into_convolutions_compute_the_same(name):
     plain = timm.create_model(f"tf_{name}", pretrained=False).eval()
     stored = torch.load(weights.in_package(features.LITE[name]), weights_only=True)
     plain.load_state_dict(dict(zip(plain.state_dict(), stored.values(), strict=True)))
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8))  # more than pass at once
+    images = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
+    )  # more than pass at once
     with torch.inference_mode():
-        expected = plain.forward_head(plain.forward_features(features.resize(images, 96) / 127.5 - 1), pre_logits=True)
+        expected = plain.forward_head(
+            plain.forward_features(features.resize(images, 96) / 127.5 - 1), pre_logits=True
+        )
     assert (extractor(images)[0][""] - expected).norm() < 1e-5 * expected.norm()

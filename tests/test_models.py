@@ -3,14 +3,16 @@ import torch
 import torch.nn.functional as F
 
 from repro import paper
+from repro.config import PRESETS, Config, Recipe, ReproError, SizeNotAvailable
 from repro.networks import resnet
+from repro.networks.resnet import Discriminator, Generator, parameter_count
 from repro.studies import study
 from repro.training import loop
-from repro.config import PRESETS, ReproError, SizeNotAvailable, Config, Recipe
-from repro.networks.resnet import Discriminator, Generator, parameter_count
 
 
-@pytest.mark.parametrize("at, count_g, count_d", [((), 41_996_931, 39_443_137), ((32,), 42_078_852, 39_463_618)])
+@pytest.mark.parametrize(
+    "at, count_g, count_d", [((), 41_996_931, 39_443_137), ((32,), 42_078_852, 39_463_618)]
+)
 def test_parameter_counts_of_the_released_networks(at, count_g, count_d):
     with torch.device("meta"):
         assert parameter_count(Generator(128, 64, 1000, attention_at=at)) == count_g
@@ -59,7 +61,7 @@ def test_building_is_seeded_and_leaves_the_global_state(make_config):
     before = torch.get_rng_state()
     a, b, other = (resnet.build(make_config(seed=s))[0] for s in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
-    same = [torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters())]
+    same = [torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True)]
     assert all(same) and not torch.equal(a.last_conv.weight, other.last_conv.weight)
 
 
@@ -70,18 +72,26 @@ def sn_weights(network):
 def test_spectral_norm_covers_what_the_released_code_covers():
     g, d = Generator(32, 8, 5, attention_at=(16,)), Discriminator(32, 8, 5, attention_at=(16,))
     expected = lambda n: {
-        name for name, m in n.named_modules()
-        if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear)) or (isinstance(m, torch.nn.Embedding) and name == "embedding")
+        name
+        for name, m in n.named_modules()
+        if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))
+        or (isinstance(m, torch.nn.Embedding) and name == "embedding")
     }
     assert set(sn_weights(g)) == expected(g) and set(sn_weights(d)) == expected(d)
-    assert {"stem", "last_conv", "inserted.16x16.query"} <= set(sn_weights(g)) and "embedding" in sn_weights(d)
+    assert {"stem", "last_conv", "inserted.16x16.query"} <= set(sn_weights(g)) and "embedding" in sn_weights(
+        d
+    )
     assert sn_weights(Generator(32, 8, 5, Recipe(sn_generator=False))) == []
     assert any("gain" in name for name in sn_weights(Generator(32, 8, 5, Recipe(sn_cbn=True))))
 
 
 def test_the_cbn_tables_start_as_the_recipe_says(make_config):
-    """BigGAN-PyTorch's within Xavier's bound of a (classes, C) table, from the run's seed alone; the released code's at 1 and 0."""
-    first, second = (resnet.build(make_config("none", cbn_init="init"))[0].stages["8x8"].norm1 for _ in range(2))
+    """BigGAN-PyTorch's within Xavier's bound of a (classes, C) table, from the run's seed alone; the released
+    code's at 1 and 0.
+    """
+    first, second = (
+        resnet.build(make_config("none", cbn_init="init"))[0].stages["8x8"].norm1 for _ in range(2)
+    )
     for table, again in ((first.gain.weight, second.gain.weight), (first.bias.weight, second.bias.weight)):
         bound = (6 / sum(table.shape)) ** 0.5
         assert 0.95 * bound < table.abs().max() <= bound and torch.equal(table, again)
@@ -114,18 +124,26 @@ def test_sizes_that_do_not_exist_are_refused_with_the_possible_ones():
 
 @pytest.mark.parametrize("row", [row.name for row in paper.TABLE1.rows])
 def test_every_row_of_table_1_trains_at_128_pixels(row, tmp_path, shapes_data):
-    """Two steps of the loop's own arithmetic at the paper's resolution: every gradient is finite, every weight moves."""
+    """Two steps of the loop's own arithmetic at the paper's resolution: every gradient is finite, every
+    weight moves.
+    """
     import dataclasses
 
     preset = dataclasses.replace(PRESETS["imagenet"], channels=8, batch_size=2, precision="fp32")
     config = dataclasses.replace(study.configure(study.rows()[row], preset), num_classes=10)
     g, d = resnet.build(config)
-    before = {n: p.detach().clone() for net in (g, d) for n, p in net.named_parameters(prefix=type(net).__name__)}
+    before = {
+        n: p.detach().clone() for net in (g, d) for n, p in net.named_parameters(prefix=type(net).__name__)
+    }
     optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
     for step in range(2):
-        images = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(step))
+        images = torch.randint(
+            0, 256, (2, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(step)
+        )
         z, labels = loop.latents_and_labels(config, step)
-        loss_d, _, _ = loop.update_d(config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32")
+        loss_d, _, _ = loop.update_d(
+            config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32"
+        )
         loss_g = loop.update_g(config, g, d, optimiser_g, z, labels, "fp32")
         assert torch.isfinite(loss_d) and torch.isfinite(loss_g)
     for net in (g, d):
@@ -151,5 +169,8 @@ def test_fused_resampling_equals_convolution_and_resampling():
         ours, theirs = fused(x, conv), expected(x)
         torch.testing.assert_close(ours, theirs)
         towards = torch.randn_like(theirs)
-        for one, other in zip(*(torch.autograd.grad((y * towards).sum(), (x, *conv.parameters())) for y in (ours, theirs)), strict=True):
+        for one, other in zip(
+            *(torch.autograd.grad((y * towards).sum(), (x, *conv.parameters())) for y in (ours, theirs)),
+            strict=True,
+        ):
             torch.testing.assert_close(one, other)

@@ -1,4 +1,6 @@
-"""One run on several devices: two processes that share the batch are one process with all of it, and fail and stop together."""
+"""One run on several devices: two processes that share the batch are one process with all of it, and fail and
+stop together.
+"""
 
 import dataclasses
 import errno
@@ -11,12 +13,14 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from repro import parallel, runs
+from repro.config import ReproError
 from repro.networks import resnet
 from repro.training import checkpoint, loop
-from repro.config import ReproError
 
 STEPS, FEW = 20, 6
-CASES = {  # of the batch of 16: normalised together, or each half by itself; and the second codebase, whose penalty is differentiated twice
+# of the batch of 16: normalised together, or each half by itself; and the second codebase, whose penalty is
+# differentiated twice
+CASES = {
     "synchronised": ("attention_16", dict(bn_batch=None, ema_decay=0.9)),
     "halves": ("attention_16", dict(bn_batch=8, ema_decay=0.9)),
     "penalty": ("recipe_heykeetae", dict(bn_batch=None, channels=16)),
@@ -28,7 +32,9 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
     """All numbers of a training after some steps, and the losses on the way: this rank's view."""
     patch = pytest.MonkeyPatch()
     if dtype == torch.float64:
-        patch.setattr(torch.Tensor, "float", torch.Tensor.double)  # in float32 rounding alone grows by orders of magnitude in 20 steps
+        patch.setattr(
+            torch.Tensor, "float", torch.Tensor.double
+        )  # in float32 rounding alone grows by orders of magnitude in 20 steps
     torch.set_num_threads(1)
     g, d = (network.to(dtype) for network in resnet.build(config))
     g.train(), d.train()
@@ -36,19 +42,32 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
     ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     trained_g, trained_d = parallel.wrap(g), parallel.wrap(d)
     batches, losses = loop.Batches(images, config.preset.batch_size, 0, False), []
-    for step, drawn in zip(range(steps), loop.prefetched(config, batches, 0, "cpu"), strict=False):
-        (x, y, z, labels, *mix), of_g = ([t.to(dtype) if t.is_floating_point() else t for t in update] for update in drawn)
-        losses.append(parallel.mean(loop.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]).item())
+    for _step, drawn in zip(range(steps), loop.prefetched(config, batches, 0, "cpu"), strict=False):
+        (x, y, z, labels, *mix), of_g = (
+            [t.to(dtype) if t.is_floating_point() else t for t in update] for update in drawn
+        )
+        losses.append(
+            parallel.mean(
+                loop.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]
+            ).item()
+        )
         losses.append(parallel.mean(loop.update_g(config, trained_g, d, optimiser_g, *of_g, "fp32")).item())
         ema.update_parameters(g)
     patch.undo()
-    state = {f"{name} {k}": v for name, network in (("g", g), ("d", d), ("ema", ema)) for k, v in network.state_dict().items()}
+    state = {
+        f"{name} {k}": v
+        for name, network in (("g", g), ("d", d), ("ema", ema))
+        for k, v in network.state_dict().items()
+    }
     return state, torch.tensor(losses, dtype=torch.float64)
 
 
 def of_all_ranks(configs, images):
     """`after_steps` of each configuration on every rank: [of rank 0, of rank 1]."""
-    mine = {name: after_steps(config, images, FEW if name != "synchronised" else STEPS) for name, config in configs.items()}
+    mine = {
+        name: after_steps(config, images, FEW if name != "synchronised" else STEPS)
+        for name, config in configs.items()
+    }
     mine["fp32"] = after_steps(configs["synchronised"], images, dtype=torch.float32)
     everyones = [None] * parallel.ranks()
     torch.distributed.all_gather_object(everyones, mine)
@@ -62,17 +81,24 @@ def images(shapes_data):
 
 @pytest.fixture
 def configs(make_config):
-    return {name: make_config(row, batch_size=16, steps=STEPS, **changes) for name, (row, changes) in CASES.items()}
+    return {
+        name: make_config(row, batch_size=16, steps=STEPS, **changes)
+        for name, (row, changes) in CASES.items()
+    }
 
 
 def furthest(a, b):
-    return max((x.double() - y.double()).abs().max().item() for x, y in zip(a.values(), b.values(), strict=True))
+    return max(
+        (x.double() - y.double()).abs().max().item() for x, y in zip(a.values(), b.values(), strict=True)
+    )
 
 
 def test_two_ranks_are_one_process_with_the_whole_batch(configs, images):
     one, two = parallel.launch(2, of_all_ranks, configs, images)
     for name in one:
-        assert all(torch.equal(x, y) for x, y in zip(one[name][0].values(), two[name][0].values(), strict=True)), name  # the ranks, bit for bit
+        assert all(
+            torch.equal(x, y) for x, y in zip(one[name][0].values(), two[name][0].values(), strict=True)
+        ), name  # the ranks, bit for bit
         assert torch.equal(one[name][1], two[name][1])
     for name, config in configs.items():
         state, losses = after_steps(config, images, len(one[name][1]) // 2)
@@ -80,7 +106,9 @@ def test_two_ranks_are_one_process_with_the_whole_batch(configs, images):
     apart = (one["halves"][1] - one["synchronised"][1][: 2 * FEW]).abs().max()
     assert apart > 1e-3  # what is normalised together matters
     losses = after_steps(configs["synchronised"], images, dtype=torch.float32)[1]
-    assert (one["fp32"][1] - losses)[:2].abs().max() < 1e-5  # of the first step: from there rounding grows as in float64 it does not
+    assert (one["fp32"][1] - losses)[
+        :2
+    ].abs().max() < 1e-5  # of the first step: from there rounding grows as in float64 it does not
 
 
 def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
@@ -94,10 +122,18 @@ def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
         expected.append(plain(half))
         averages.append((plain.running_mean.clone(), plain.running_var.clone()))
     torch.testing.assert_close(norm(x), torch.cat(expected))
-    torch.testing.assert_close((norm.running_mean, norm.running_var), tuple(torch.stack(a).mean(0) for a in zip(*averages, strict=True)))
+    torch.testing.assert_close(
+        (norm.running_mean, norm.running_var),
+        tuple(torch.stack(a).mean(0) for a in zip(*averages, strict=True)),
+    )
     with pytest.raises(ReproError, match="bn_batch.*--devices"):
         norm(x[:6])
-    assert torch.equal(norm.eval()(x[:6]), torch.nn.functional.batch_norm(x[:6], norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps))
+    assert torch.equal(
+        norm.eval()(x[:6]),
+        torch.nn.functional.batch_norm(
+            x[:6], norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        ),
+    )
 
 
 def run_with(config, images, folder, act, at, which):
@@ -132,7 +168,9 @@ def nothing():
 def test_ranks_stop_together_and_one_device_continues(make_config, images, tmp_path):
     config = make_config("attention_16", batch_size=16)
     with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
-        parallel.launch(2, run_with, config, images, tmp_path / "two", ask_to_stop, 2, 1)  # the second rank alone is asked
+        parallel.launch(
+            2, run_with, config, images, tmp_path / "two", ask_to_stop, 2, 1
+        )  # the second rank alone is asked
     record = loop.train(config, images, runs.Run(tmp_path / "two"), "attention_16")
     whole = loop.train(config, images, runs.Run(tmp_path / "one"), "attention_16")
     for a, b in zip(record["history"], whole["history"], strict=True):
@@ -149,9 +187,15 @@ def test_a_rank_that_dies_ends_the_run_and_the_same_command_continues_it(make_co
     assert runs.Run(tmp_path / "killed").read()["step"] == 2
     ended = parallel.launch(2, run_with, config, images, tmp_path / "killed", nothing, 0, 0)
     whole = parallel.launch(2, run_with, config, images, tmp_path / "whole", nothing, 0, 0)
-    assert ended["provenance"]["devices"] == 2 and {k: v for k, v in ended.items() if k != "provenance"} == {k: v for k, v in whole.items() if k != "provenance"}
+    assert ended["provenance"]["devices"] == 2 and {k: v for k, v in ended.items() if k != "provenance"} == {
+        k: v for k, v in whole.items() if k != "provenance"
+    }
     a, b = (checkpoint.read_checkpoint(tmp_path / f / "checkpoint.pt") for f in ("killed", "whole"))
-    assert all(torch.equal(x, y) for name in ("g", "d", "ema") for x, y in zip(a[name].values(), b[name].values(), strict=True))
+    assert all(
+        torch.equal(x, y)
+        for name in ("g", "d", "ema")
+        for x, y in zip(a[name].values(), b[name].values(), strict=True)
+    )
 
 
 def disk_full():

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from repro.analysis import plan as plans
 from repro import runs
+from repro.analysis import plan as plans
 from repro.config import get_preset
 from repro.studies.study import Study
 from repro.training import loop
@@ -16,11 +16,15 @@ PLANS = sorted((runs.PROJECT / "results").glob("*/plan.json"))
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
 def test_a_plan_is_of_its_study(path):
-    """Rows, comparisons, margin and cost are those that the paper's claims give at the preset; only the rest is chosen."""
+    """Rows, comparisons, margin and cost are those that the paper's claims give at the preset; only the rest
+    is chosen.
+    """
     raw = json.loads(path.read_text())
     preset = get_preset(path.parent.name)
     drafted = plans.draft(preset, raw["most_seeds"], raw["endpoint"]["scores"], raw["declared"], raw["pilot"])
-    assert set(raw["rows"]) == set(drafted["rows"]) and raw["margin"] == pytest.approx(math.log(1.1), abs=1e-5)
+    assert set(raw["rows"]) == set(drafted["rows"]) and raw["margin"] == pytest.approx(
+        math.log(1.1), abs=1e-5
+    )
     differs = [name for name in drafted if name != "rows" and raw[name] != drafted[name]]
     assert not differs
     assert raw["endpoint"]["scores"] * preset.score_every <= preset.steps
@@ -32,13 +36,21 @@ def test_a_plans_comparisons_are_contrasts_of_its_rows(path):
     """The weights of a gain sum to 0, and no side is empty."""
     for comparison in plans.read(Study(path.parent.name, executor="none", out="results")).comparisons:
         if comparison.measure != "attention":
-            assert sum(comparison.gain.values()) == pytest.approx(0) and comparison.side(True) and comparison.side(False)
+            assert (
+                sum(comparison.gain.values()) == pytest.approx(0)
+                and comparison.side(True)
+                and comparison.side(False)
+            )
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
 def test_the_declared_rule_of_collapse_is_the_loops(path):
     rule = json.loads(path.read_text())["collapse"]
-    assert (rule["diversity_below"], rule["fid_times_best"], rule["scores_in_a_row"]) == (loop.COLLAPSE_DIVERSITY, loop.COLLAPSE_FID, 2)
+    assert (rule["diversity_below"], rule["fid_times_best"], rule["scores_in_a_row"]) == (
+        loop.COLLAPSE_DIVERSITY,
+        loop.COLLAPSE_FID,
+        2,
+    )
     score = lambda fid, diversity=1.0: {"fid": fid, "diversity": diversity}
     assert loop.collapse([score(100), score(201), score(201)]) and not loop.collapse([score(100), score(201)])
     assert loop.collapse([score(100, 0.049)]) and not loop.collapse([score(100), score(199), score(199)])

@@ -12,16 +12,21 @@ from repro.cli import run as command
 from repro.config import ReproError
 from repro.studies.study import Study
 
-# FIDs to come, by row and seed: residual_16 is far worse; residual_8 spreads and is never settled; attention_8 equals it on average
+# FIDs to come, by row and seed: residual_16 is far worse; residual_8 spreads and is never settled;
+# attention_8 equals it on average
 TO_COME = {
-    "attention_16": [100, 101, 102, 101, 100, 102, 101, 100, 102, 101], "residual_16": [104, 108, 106, 107, 105, 108, 104, 106, 107, 105],
-    "attention_8": [60, 140, 90, 80, 120, 150, 70, 110, 95, 105], "residual_8": [140, 60, 80, 90, 150, 120, 70, 95, 110, 105],
+    "attention_16": [100, 101, 102, 101, 100, 102, 101, 100, 102, 101],
+    "residual_16": [104, 108, 106, 107, 105, 108, 104, 106, 107, 105],
+    "attention_8": [60, 140, 90, 80, 120, 150, 70, 110, 95, 105],
+    "residual_8": [140, 60, 80, 90, 150, 120, 70, 95, 110, 105],
 }
 
 
 @pytest.fixture
 def recorded(study_of, declare, tmp_path, monkeypatch):
-    """A study whose runs "train" by copying a record made up before. Returns the study and the list of what was trained."""
+    """A study whose runs "train" by copying a record made up before. Returns the study and the list of what
+    was trained.
+    """
 
     def make(most_seeds=6, stop_after=None):
         source = study_of(TO_COME)
@@ -55,7 +60,9 @@ def first_settled(better, worse, most, of=2):
     for k in range(3, most + 1):
         a, b = np.log(better[:k]), np.log(worse[:k])
         va, vb = a.var(ddof=1) / k, b.var(ddof=1) / k
-        half = stats.t.isf(s.nominal_levels(most)[k] / 2, (va + vb) ** 2 / ((va**2 + vb**2) / (k - 1))) * math.sqrt(va + vb)
+        half = stats.t.isf(
+            s.nominal_levels(most)[k] / 2, (va + vb) ** 2 / ((va**2 + vb**2) / (k - 1))
+        ) * math.sqrt(va + vb)
         low, high = b.mean() - a.mean() - half, b.mean() - a.mean() + half
         if low > 0 or -math.log(1.1) < low and high < math.log(1.1):
             return k
@@ -63,15 +70,22 @@ def first_settled(better, worse, most, of=2):
 
 
 def test_it_stops_where_the_bound_says(recorded):
-    """attention_16 and residual_16 are settled at the look that the formulae give; the other pair goes on to the most seeds."""
+    """attention_16 and residual_16 are settled at the look that the formulae give; the other pair goes on to
+    the most seeds.
+    """
     study, trained = recorded()
     settle.until_settled(study, None, lambda line: None)
     k = first_settled(TO_COME["attention_16"], TO_COME["residual_16"], 6)
     assert k is not None and 3 <= k < 6
     seeds = {row: [seed for name, seed in trained if name == row] for row in TO_COME}
-    assert seeds["attention_16"] == seeds["residual_16"] == list(range(k)) and seeds["attention_8"] == seeds["residual_8"] == list(range(6))
+    assert seeds["attention_16"] == seeds["residual_16"] == list(range(k)) and seeds["attention_8"] == seeds[
+        "residual_8"
+    ] == list(range(6))
     outcomes = {j.comparison.rows: (j.outcome, j.at) for j in comparisons.judge(study)}
-    assert outcomes == {("residual_16", "attention_16"): (s.SUPPORTED, k), ("residual_8", "attention_8"): (s.OPEN, 0)}
+    assert outcomes == {
+        ("residual_16", "attention_16"): (s.SUPPORTED, k),
+        ("residual_8", "attention_8"): (s.OPEN, 0),
+    }
 
 
 @pytest.mark.parametrize("stop_after", [1, 5, 9])
@@ -95,7 +109,9 @@ def test_fewer_seeds_may_be_asked_for_and_change_no_level(recorded):
     settle.until_settled(study, 4, lambda line: None)
     assert max(seed for _, seed in trained) == 3
     look = comparisons.judge(study)[0].looks["G updates"][0]
-    assert look.seeds == 3 and float(look.high - look.low) / 2 == pytest.approx(float(look.least - look.estimate), rel=0.5)
+    assert look.seeds == 3 and float(look.high - look.low) / 2 == pytest.approx(
+        float(look.least - look.estimate), rel=0.5
+    )
     assert plans.read(study).most_seeds == 10
 
 
@@ -104,7 +120,9 @@ def test_each_look_says_what_is_settled_what_is_open_and_what_it_may_take(record
     study, _ = recorded()
     settle.until_settled(study, None, said.append)
     assert said[0] == "Look at 0 seeds (at most 6): 0 of 2 comparisons settled."
-    assert any("C5 supported at" in line for line in said) and any("Open: C5 (residual_8, attention_8). At most 0.1 hours" in line for line in said)
+    assert any("C5 supported at" in line for line in said) and any(
+        "Open: C5 (residual_8, attention_8). At most 0.1 hours" in line for line in said
+    )
 
 
 def test_the_time_is_over_before_it_is_settled(recorded):
@@ -118,8 +136,14 @@ def test_the_time_is_over_before_it_is_settled(recorded):
 def test_without_a_plan_nothing_says_when_it_is_settled(tmp_path, capsys):
     with pytest.raises(ReproError, match="has no plan"):
         settle.until_settled(Study("rehearsal", out=str(tmp_path)), None, print)
-    assert command(["reproduce", "--until-settled", "--seeds", "3"]) == 2 and "leave --seeds and --tables out" in capsys.readouterr().err
-    assert command(["reproduce", "--most-seeds", "3"]) == 2 and "goes with --until-settled" in capsys.readouterr().err
+    assert (
+        command(["reproduce", "--until-settled", "--seeds", "3"]) == 2
+        and "leave --seeds and --tables out" in capsys.readouterr().err
+    )
+    assert (
+        command(["reproduce", "--most-seeds", "3"]) == 2
+        and "goes with --until-settled" in capsys.readouterr().err
+    )
 
 
 def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, capsys):
@@ -127,16 +151,31 @@ def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, cap
     assert command(["plan", "--preset", "cifar10-stress", "--most-seeds", "5", "--out", out]) == 0
     raw = json.loads((tmp_path / "cifar10-stress" / "plan.json").read_text())
     assert {c["claim"] for c in raw["comparisons"]} == {"C1", "C2"} and len(raw["comparisons"]) == 4
-    assert command(["plan", "--preset", "cifar10-stress", "--out", out]) == 2 and "exists" in capsys.readouterr().err
+    assert (
+        command(["plan", "--preset", "cifar10-stress", "--out", out]) == 2
+        and "exists" in capsys.readouterr().err
+    )
     study_of({"none": [100]})
-    assert command(["plan", "--preset", "rehearsal", "--out", out]) == 2 and "holds runs already" in capsys.readouterr().err
-    assert command(["plan", "--preset", "cifar10", "--most-seeds", "2", "--out", out]) == 2 and "at least 3" in capsys.readouterr().err
+    assert (
+        command(["plan", "--preset", "rehearsal", "--out", out]) == 2
+        and "holds runs already" in capsys.readouterr().err
+    )
+    assert (
+        command(["plan", "--preset", "cifar10", "--most-seeds", "2", "--out", out]) == 2
+        and "at least 3" in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"rows": ["nosuch"]}, "names rows that do not exist (nosuch)"), ({"preset": "smoke"}, "is the plan of preset smoke"),
-    ({"first_look": 11}, "looks first at 11 seeds and takes 10 at most"), ({"margin": -1}, "is not a plan"), ({"schema": 9}, "is not a plan"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"rows": ["nosuch"]}, "names rows that do not exist (nosuch)"),
+        ({"preset": "smoke"}, "is the plan of preset smoke"),
+        ({"first_look": 11}, "looks first at 11 seeds and takes 10 at most"),
+        ({"margin": -1}, "is not a plan"),
+        ({"schema": 9}, "is not a plan"),
+    ],
+)
 def test_a_plan_that_is_wrong_is_one_sentence(study_of, declare, change, message):
     study = study_of({"none": [100]})
     with pytest.raises(ReproError) as error:

@@ -29,7 +29,9 @@ def test_any_resolution_and_every_class_differs(resolution):
 def test_the_same_bytes_on_every_machine():
     images, labels = symmetric_shapes(100, 32)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()[:16]
-    assert digest == "949613ee4f686203", "the embedded data changed: every committed smoke result is of other data"
+    assert digest == "949613ee4f686203", (
+        "the embedded data changed: every committed smoke result is of other data"
+    )
 
 
 def test_consistency_is_one_for_real_images_and_zero_for_unrelated_halves(drawn):

@@ -1,4 +1,6 @@
-"""What pictures are made of: interpolations between samples, nearest training images, query points of attention maps."""
+"""What pictures are made of: interpolations between samples, nearest training images, query points of
+attention maps.
+"""
 
 import io
 
@@ -32,11 +34,15 @@ def test_interpolations_go_from_sample_to_sample(generator):
         assert labels[k] == k and close(lines[k, 0], samples[k]) and close(lines[4 + k, 0], samples[k])
 
     def drawn(z, label):
-        out = g.eval()(evaluate.latents(config.preset.z_dim, config.preset.sampling_seed, z, 1), torch.tensor([label]))
+        out = g.eval()(
+            evaluate.latents(config.preset.z_dim, config.preset.sampling_seed, z, 1), torch.tensor([label])
+        )
         return evaluate.to_uint8(out.detach())[0]
 
     for k in range(4):
-        assert close(lines[k, -1], drawn(k + 4, k)) and close(lines[4 + k, -1], drawn(k, k + 1))  # another latent; the next class
+        assert close(lines[k, -1], drawn(k + 4, k)) and close(
+            lines[4 + k, -1], drawn(k, k + 1)
+        )  # another latent; the next class
     steps = np.abs(np.diff(lines, axis=1)).mean((2, 3, 4))
     whole = np.abs(lines[:, -1] - lines[:, 0]).mean((1, 2, 3))
     assert (steps.max(axis=1) < whole).all() and (steps > 0).all()  # gradual
@@ -49,7 +55,10 @@ def test_the_interpolated_latents_stay_as_long_as_latents_are(generator, monkeyp
     evaluate.interpolations(g, config, "fp32")
     for z in seen[:4]:
         lengths = z.norm(dim=1)
-        assert min(lengths[0], lengths[-1]) * 0.9 < lengths.min() and lengths.max() < max(lengths[0], lengths[-1]) * 1.1
+        assert (
+            min(lengths[0], lengths[-1]) * 0.9 < lengths.min()
+            and lengths.max() < max(lengths[0], lengths[-1]) * 1.1
+        )
 
 
 def test_training_images_are_their_own_nearest(make_config, shapes_data):
@@ -61,9 +70,15 @@ def test_training_images_are_their_own_nearest(make_config, shapes_data):
 
 
 def test_each_query_point_shows_its_own_row_of_the_map():
-    """Every position attends to itself alone: each panel keeps the picture around its own point and is white elsewhere."""
+    """Every position attends to itself alone: each panel keeps the picture around its own point and is white
+    elsewhere.
+    """
     image = np.full((1, 32, 32, 3), 40, np.uint8)
-    sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(image, sheets.at_queries(np.eye(256, dtype=np.float32)[None])))))
+    sheet = np.asarray(
+        Image.open(
+            io.BytesIO(sheets.attention(image, sheets.at_queries(np.eye(256, dtype=np.float32)[None])))
+        )
+    )
     for i, (row, column) in enumerate(sheets.QUERIES, start=1):
         panel = sheet[:, i * (96 + sheets.GAP) :][:, :96]
         dark = np.argwhere(panel.sum(-1) < 3 * 200)
@@ -79,7 +94,9 @@ def test_a_sheet_has_a_column_a_class():
 def test_a_run_s_picture_is_small_sharp_in_colour_and_the_same_each_time(shapes_data):
     images = shapes_data.images[:80].reshape(8, 10, 32, 32, 3)
     made = sheets.grid(images)
-    assert made == sheets.grid(images) and len(made) < 40_000 and Image.open(io.BytesIO(made)).format == "JPEG"
+    assert (
+        made == sheets.grid(images) and len(made) < 40_000 and Image.open(io.BytesIO(made)).format == "JPEG"
+    )
     lines = np.zeros((32, 32, 3), np.uint8)
     lines[:, ::2, 0] = 255  # red and black in turns: at half the resolution of colour they become one
     shown = np.asarray(Image.open(io.BytesIO(sheets.picture(lines)))).astype(int)

@@ -1,4 +1,6 @@
-"""Levels, intervals and outcomes against SciPy, hand-computed values and simulation through the study's own functions."""
+"""Levels, intervals and outcomes against SciPy, hand-computed values and simulation through the study's own
+functions.
+"""
 
 import math
 
@@ -16,8 +18,12 @@ def test_levels_of_the_looks():
     """Against a Monte Carlo of 400,000 paths (within its error), and against what they must spend."""
     levels = s.nominal_levels(10)
     assert list(levels) == list(range(3, 11)) and levels[3] == pytest.approx(0.05 * 0.027)
-    assert list(levels.values()) == pytest.approx([0.00146, 0.00256, 0.00464, 0.0079, 0.0123, 0.0188, 0.0266, 0.0365], rel=0.09)
-    assert list(levels.values())[2:] == pytest.approx([0.00464, 0.0079, 0.0123, 0.0188, 0.0266, 0.0365], rel=0.025)
+    assert list(levels.values()) == pytest.approx(
+        [0.00146, 0.00256, 0.00464, 0.0079, 0.0123, 0.0188, 0.0266, 0.0365], rel=0.09
+    )
+    assert list(levels.values())[2:] == pytest.approx(
+        [0.00464, 0.0079, 0.0123, 0.0188, 0.0266, 0.0365], rel=0.025
+    )
     assert s.nominal_levels(3) == {3: pytest.approx(0.05)}  # one look spends all
 
 
@@ -53,11 +59,19 @@ def test_a_contrast_of_three_rows_weighs_their_variances():
     assert freedom == pytest.approx(parts.sum() ** 2 / (parts**2 / 2).sum())
 
 
-@pytest.mark.parametrize("low, high, least, expected", [
-    (0.001, 0.3, 0.4, s.SUPPORTED), (0.001, 0.05, 0.06, s.SUPPORTED), (-0.3, -0.001, -0.0005, s.CONTRADICTED),
-    (-0.3, -0.001, 0.01, s.OPEN), (-0.05, -0.001, 0.01, s.NO_DIFFERENCE), (-0.09, 0.09, 0.1, s.NO_DIFFERENCE), (-0.09, 0.096, 0.1, s.OPEN),
-    (math.nan, math.nan, math.nan, s.OPEN),
-])
+@pytest.mark.parametrize(
+    "low, high, least, expected",
+    [
+        (0.001, 0.3, 0.4, s.SUPPORTED),
+        (0.001, 0.05, 0.06, s.SUPPORTED),
+        (-0.3, -0.001, -0.0005, s.CONTRADICTED),
+        (-0.3, -0.001, 0.01, s.OPEN),
+        (-0.05, -0.001, 0.01, s.NO_DIFFERENCE),
+        (-0.09, 0.09, 0.1, s.NO_DIFFERENCE),
+        (-0.09, 0.096, 0.1, s.OPEN),
+        (math.nan, math.nan, math.nan, s.OPEN),
+    ],
+)
 def test_outcomes(low, high, least, expected):
     assert s.outcome(low, high, least, MARGIN) == expected
 
@@ -65,7 +79,10 @@ def test_outcomes(low, high, least, expected):
 def test_a_look_takes_its_first_seeds_and_no_others():
     rng = np.random.default_rng(1)
     values = rng.normal(size=(2, 6))
-    full, changed = s.looks(values, (1, -1), MARGIN, 10), s.looks(np.concatenate([values[:, :4], values[:, 4:] + 9], axis=1), (1, -1), MARGIN, 10)
+    full, changed = (
+        s.looks(values, (1, -1), MARGIN, 10),
+        s.looks(np.concatenate([values[:, :4], values[:, 4:] + 9], axis=1), (1, -1), MARGIN, 10),
+    )
     assert [look.seeds for look in full] == [3, 4, 5, 6]
     for before, after in zip(full[:2], changed[:2], strict=True):
         assert (before.low, before.high) == (after.low, after.high)
@@ -76,18 +93,30 @@ def test_a_look_by_hand():
     """Three seeds of ten: level .00135, Welch's four degrees of freedom of two equal spreads."""
     (look,) = s.looks([[1.0, 1.1, 1.2], [0.5, 0.6, 0.7]], (1, -1), MARGIN, 10)
     half = stats.t.isf(0.00135 / 2, 4) * math.sqrt(2 * 0.01 / 3)
-    assert (look.estimate, look.low, look.high) == (pytest.approx(0.5), pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    assert (look.estimate, look.low, look.high) == (
+        pytest.approx(0.5),
+        pytest.approx(0.5 - half),
+        pytest.approx(0.5 + half),
+    )
     (strict,) = s.looks([[1.0, 1.1, 1.2], [0.5, 0.6, 0.7]], (1, -1), MARGIN, 10, of=6)
-    assert strict.high == look.high and strict.least == pytest.approx(0.5 + stats.t.isf(0.00135 / 12, 4) * math.sqrt(2 * 0.01 / 3))
+    assert strict.high == look.high and strict.least == pytest.approx(
+        0.5 + stats.t.isf(0.00135 / 12, 4) * math.sqrt(2 * 0.01 / 3)
+    )
 
 
 def test_the_verdict_is_the_first_that_is_not_open():
-    assert s.settled([s.OPEN, s.NO_DIFFERENCE, s.SUPPORTED]) == 1 and s.settled([s.OPEN]) is None and s.settled([]) is None
+    assert (
+        s.settled([s.OPEN, s.NO_DIFFERENCE, s.SUPPORTED]) == 1
+        and s.settled([s.OPEN]) is None
+        and s.settled([]) is None
+    )
 
 
 def test_budgets_have_to_agree():
     yes, no = s.SUPPORTED, s.CONTRADICTED
-    assert s.across([yes] * 3) == yes and s.across([no] * 3) == no and s.across([yes, s.OPEN, no]) == s.DEPENDS
+    assert (
+        s.across([yes] * 3) == yes and s.across([no] * 3) == no and s.across([yes, s.OPEN, no]) == s.DEPENDS
+    )
     assert s.across([yes, yes, s.OPEN]) == s.OPEN and s.across([s.NO_DIFFERENCE]) == s.NO_DIFFERENCE
 
 
@@ -95,17 +124,24 @@ def test_the_seeds_needed_make_the_interval_as_narrow_as_the_margin():
     values = np.array([[0.0, 0.05, 0.1], [0.02, 0.05, 0.08]])
     needed = s.seeds_needed(values, (1, -1), MARGIN, 10)
     _, error, freedom = s.contrast(values, (1, -1))
-    width = lambda n: stats.t.isf(s.nominal_levels(10)[n] / 2, freedom * (n - 1) / 2) * error * math.sqrt(3 / n)
+    width = lambda n: (
+        stats.t.isf(s.nominal_levels(10)[n] / 2, freedom * (n - 1) / 2) * error * math.sqrt(3 / n)
+    )
     assert width(needed) <= MARGIN < width(needed - 1)
     assert s.seeds_needed(10 * values, (1, -1), MARGIN, 10) is None
 
 
 def test_shares():
-    assert s.share(0, 10)[1] == pytest.approx(1 - 0.025**0.1) and s.share(10, 10) == (pytest.approx(0.025**0.1), 1.0)
+    assert s.share(0, 10)[1] == pytest.approx(1 - 0.025**0.1) and s.share(10, 10) == (
+        pytest.approx(0.025**0.1),
+        1.0,
+    )
 
 
 def test_false_verdicts_of_several_claims():
-    assert s.any_false([1]) == pytest.approx(0.05) and s.any_false([1, 1, 2, 6, 2]) == pytest.approx(0.16, abs=0.01)
+    assert s.any_false([1]) == pytest.approx(0.05) and s.any_false([1, 1, 2, 6, 2]) == pytest.approx(
+        0.16, abs=0.01
+    )
 
 
 STUDIES = 12_000
@@ -115,7 +151,9 @@ def test_false_alarms_over_all_looks_stay_as_stated():
     found = simulation.false_alarms(np.random.default_rng(0), STUDIES).set_index("rows")["false alarms"]
     assert found["two rows, equal spread"] <= 0.055 and found["two rows against one"] <= 0.06
     assert found["two rows, spreads 1 to 3"] <= 0.07 and found["two rows, spreads 1 to 5"] <= 0.07
-    assert (found.drop("two rows, heavy tails (Student's, 3 degrees of freedom)") >= 0.04).all()  # and not by never finding anything
+    assert (
+        found.drop("two rows, heavy tails (Student's, 3 degrees of freedom)") >= 0.04
+    ).all()  # and not by never finding anything
 
 
 def test_power():
@@ -133,16 +171,28 @@ def test_a_claim_of_six_comparisons_is_seldom_contradicted_by_chance():
 
 
 def test_what_a_pair_can_expect():
-    """Against the table that the design was chosen by: (difference, sd) -> supported, no difference, seeds on average."""
+    """Against the table that the design was chosen by: (difference, sd) -> supported, no difference, seeds on
+    average.
+    """
     found = simulation.power(np.random.default_rng(0), STUDIES).set_index(["true difference", "sd"])
     expected = {
-        ("0", 0.03): (None, 0.99, 5.3), ("0", 0.05): (None, 0.93, 7.6), ("0", 0.07): (None, 0.57, 9.2),
-        ("5 %", 0.03): (0.62, 0.38, 6.2), ("5 %", 0.05): (0.48, 0.39, 8.1), ("5 %", 0.07): (0.31, 0.23, 9.2),
-        ("10 % (the margin)", 0.03): (1.0, 0.002, 4.9), ("10 % (the margin)", 0.05): (0.97, 0.018, 6.6), ("10 % (the margin)", 0.07): (0.79, 0.024, 8.0),
-        ("22 % (the paper's)", 0.03): (1.0, 0, 3.7), ("22 % (the paper's)", 0.05): (1.0, 0, 4.4), ("22 % (the paper's)", 0.07): (1.0, 0, 5.2),
+        ("0", 0.03): (None, 0.99, 5.3),
+        ("0", 0.05): (None, 0.93, 7.6),
+        ("0", 0.07): (None, 0.57, 9.2),
+        ("5 %", 0.03): (0.62, 0.38, 6.2),
+        ("5 %", 0.05): (0.48, 0.39, 8.1),
+        ("5 %", 0.07): (0.31, 0.23, 9.2),
+        ("10 % (the margin)", 0.03): (1.0, 0.002, 4.9),
+        ("10 % (the margin)", 0.05): (0.97, 0.018, 6.6),
+        ("10 % (the margin)", 0.07): (0.79, 0.024, 8.0),
+        ("22 % (the paper's)", 0.03): (1.0, 0, 3.7),
+        ("22 % (the paper's)", 0.05): (1.0, 0, 4.4),
+        ("22 % (the paper's)", 0.07): (1.0, 0, 5.2),
     }
     for at, (supported, no_difference, seeds) in expected.items():
         line = found.loc[at]
         assert supported is None or line[s.SUPPORTED] == pytest.approx(supported, abs=0.025), at
-        assert line[s.NO_DIFFERENCE] == pytest.approx(no_difference, abs=0.02) and line["seeds"] == pytest.approx(seeds, abs=0.35), at
+        assert line[s.NO_DIFFERENCE] == pytest.approx(no_difference, abs=0.02) and line[
+            "seeds"
+        ] == pytest.approx(seeds, abs=0.35), at
     assert (found.loc["10 % (the margin)", s.NO_DIFFERENCE] <= 0.03).all()

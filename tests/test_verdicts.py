@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from repro import paper
 from repro.analysis import comparisons as c
 from repro.analysis import effects as e
-from repro import paper
 from repro.analysis import plan
-from repro.reports import plots
 from repro.analysis import statistics as s
 from repro.analysis import verdicts as v
 from repro.config import ReproError
+from repro.reports import plots
 from repro.studies.study import Study
 
 GOOD = [100, 101, 102, 100, 101, 102, 101, 100, 102, 101]  # an sd of 0.8 per cent
@@ -29,7 +29,9 @@ def pair(study_of, declare, better, worse, **more):
     """A study whose claim C5 is the two rows at 16 alone."""
     study = declare(study_of({"attention_16": better, "residual_16": worse}, **more))
     raw = json.loads((study.folder / "plan.json").read_text())
-    raw["comparisons"] = [of for of in raw["comparisons"] if of.get("gain", {}).keys() == {"attention_16", "residual_16"}]
+    raw["comparisons"] = [
+        of for of in raw["comparisons"] if of.get("gain", {}).keys() == {"attention_16", "residual_16"}
+    ]
     (study.folder / "plan.json").write_text(json.dumps(raw))
     return study
 
@@ -46,17 +48,25 @@ def test_a_look_by_hand(study_of, declare):
     va, vb = a.var(ddof=1) / 3, b.var(ddof=1) / 3
     half = stats.t.isf(LEVELS[3] / 2, (va + vb) ** 2 / (va**2 / 2 + vb**2 / 2)) * math.sqrt(va + vb)
     look = j.look()
-    assert (look.low, look.high) == (pytest.approx(b.mean() - a.mean() - half), pytest.approx(b.mean() - a.mean() + half))
+    assert (look.low, look.high) == (
+        pytest.approx(b.mean() - a.mean() - half),
+        pytest.approx(b.mean() - a.mean() + half),
+    )
     assert j.outcome == s.SUPPORTED and j.at == 3
 
 
-@pytest.mark.parametrize("worse, expected", [(2.0, s.SUPPORTED), (0.5, s.CONTRADICTED), (1.0, s.NO_DIFFERENCE), (1.05, s.SUPPORTED)])
+@pytest.mark.parametrize(
+    "worse, expected",
+    [(2.0, s.SUPPORTED), (0.5, s.CONTRADICTED), (1.0, s.NO_DIFFERENCE), (1.05, s.SUPPORTED)],
+)
 def test_outcomes_of_a_pair(study_of, declare, worse, expected):
     study = pair(study_of, declare, GOOD, scaled(GOOD, worse))
     (j,) = c.judge(study)
     assert j.outcome == expected
     line = v.verdicts(study, "C5").iloc[0]
-    assert line["verdict"] == expected and line["finding"].startswith("Attention at 16 against residual at 16, FID (Lite0): ")
+    assert line["verdict"] == expected and line["finding"].startswith(
+        "Attention at 16 against residual at 16, FID (Lite0): "
+    )
     small = "by less than 10 per cent" in line["finding"]
     assert small == (worse == 1.05)
 
@@ -79,7 +89,10 @@ def test_a_verdict_stays_once_made(study_of, declare):
     (after,) = c.judge(study)
     assert (before.outcome, before.at) == (after.outcome, after.at) == (s.SUPPORTED, 3)
     assert float(before.look().low) == float(after.look().low) and after.latest == s.OPEN
-    assert "With all 7 seeds" in v.verdicts(study, "C5")["finding"].item() and "which alone would be open" in v.verdicts(study, "C5")["finding"].item()
+    assert (
+        "With all 7 seeds" in v.verdicts(study, "C5")["finding"].item()
+        and "which alone would be open" in v.verdicts(study, "C5")["finding"].item()
+    )
 
 
 def test_rows_with_unequal_seeds_are_looked_at_where_both_have_them(study_of, declare):
@@ -99,7 +112,9 @@ def test_equal_scores_have_no_interval_and_no_nan(study_of, declare):
     study = pair(study_of, declare, [100] * 4, [100] * 4)
     (j,) = c.judge(study)
     assert j.outcome == s.OPEN and "no spread" in j.remark
-    assert "nan" not in v.verdicts(study, "C5")["finding"].item() + v.show_comparisons(study).to_string().lower()
+    assert (
+        "nan" not in v.verdicts(study, "C5")["finding"].item() + v.show_comparisons(study).to_string().lower()
+    )
 
 
 def test_a_run_that_breaks_down_leaves_no_interval_and_is_never_dropped(study_of, declare):
@@ -130,9 +145,19 @@ def test_a_missing_score_is_one_sentence(study_of, declare):
     study = declare(study_of({"sagan": GOOD, "sngan_projection": GOOD, "acgan": GOOD}))
     run = study.run("acgan", 2)
     record = run.read()
-    run.write(record | {"scores": [{k: value for k, value in score.items() if k != "intra_fid"} for score in record["scores"]]})
+    run.write(
+        record
+        | {
+            "scores": [
+                {k: value for k, value in score.items() if k != "intra_fid"} for score in record["scores"]
+            ]
+        }
+    )
     remarks = {(j.metric, j.comparison.rows[0]): j.remark for j in judged(study, "C6")}
-    assert remarks["intra_fid", "acgan"] == "intra_fid was not measured in every run" and not remarks["fid", "acgan"]
+    assert (
+        remarks["intra_fid", "acgan"] == "intra_fid was not measured in every run"
+        and not remarks["fid", "acgan"]
+    )
 
 
 @pytest.mark.parametrize("fids, short", [((1200, 1300), True), ((1200, 900), False), ((800, 900), False)])
@@ -151,20 +176,33 @@ def test_too_short_to_rank(study_of, declare, fids, short):
 def test_claims_take_all_or_one_of_their_comparisons():
     yes, no, none = s.SUPPORTED, s.CONTRADICTED, s.NO_DIFFERENCE
     assert v.of_claim([yes, yes]) == yes and v.of_claim([none, none]) == none
-    assert v.of_claim([yes, no]) == no and v.of_claim([yes, s.OPEN]) == s.OPEN and v.of_claim([yes, none]) == v.MIXED
+    assert (
+        v.of_claim([yes, no]) == no
+        and v.of_claim([yes, s.OPEN]) == s.OPEN
+        and v.of_claim([yes, none]) == v.MIXED
+    )
     assert v.of_claim([yes, c.UNSTABLE]) == c.UNSTABLE and v.of_claim([no, c.UNSTABLE]) == no
 
 
 def test_contradiction_is_corrected_for_the_comparisons_of_the_claim(study_of, declare):
-    """Two comparisons: an interval below 0 at 5 % but not at 2.5 % contradicts alone, and not as one of two."""
+    """Two comparisons: an interval below 0 at 5 % but not at 2.5 % contradicts alone, and not as one of
+    two.
+    """
     better, worse = [105.5, 108.5, 106, 110], [99.5, 102, 97.5, 100]
     alone = pair(study_of, declare, better, worse)
     (j,) = c.judge(alone)
     look = j.look()
     assert j.outcome == s.CONTRADICTED
-    both = declare(study_of({"attention_16": better, "residual_16": worse, "attention_8": GOOD[:4], "residual_8": GOOD[:4]}))
+    both = declare(
+        study_of(
+            {"attention_16": better, "residual_16": worse, "attention_8": GOOD[:4], "residual_8": GOOD[:4]}
+        )
+    )
     of_two = next(j for j in judged(both, "C5") if "attention_16" in j.comparison.gain)
-    assert float(of_two.look().high) == float(look.high) < 0 < float(of_two.look().least) and of_two.outcome == s.OPEN
+    assert (
+        float(of_two.look().high) == float(look.high) < 0 < float(of_two.look().least)
+        and of_two.outcome == s.OPEN
+    )
 
 
 def test_c4_is_tried_on_the_analogue_with_both_of_the_papers_differences(study_of, declare):
@@ -178,14 +216,26 @@ def test_c4_is_tried_on_the_analogue_with_both_of_the_papers_differences(study_o
     assert line["verdict"] == s.NO_DIFFERENCE and line["finding"].startswith("Tried on an analogue")
     assert "as large as the paper's 22 per cent is not seen" in line["finding"]
     shown = v.show_comparisons(study).set_index("claim").loc["C4"]
-    assert shown[f"paper ({paper.SETTING})"] == "+1.8 %" and shown["paper, same size relative to the image"] == "+21.8 %"
+    assert (
+        shown[f"paper ({paper.SETTING})"] == "+1.8 %"
+        and shown["paper, same size relative to the image"] == "+21.8 %"
+    )
 
 
 def test_the_papers_difference_is_that_of_the_rows_compared(study_of, declare):
-    found = {tuple(j.comparison.rows): j.published.get("the same rows") for j in c.judge(declare(study_of({"none": [100]})))}
+    found = {
+        tuple(j.comparison.rows): j.published.get("the same rows")
+        for j in c.judge(declare(study_of({"none": [100]})))
+    }
     assert found["residual_8", "attention_8"] == pytest.approx(math.log(42.13 / 22.98))
-    fid = next(j for j in c.judge(declare(study_of({"none": [100]}))) if j.comparison.gain.keys() == {"sngan_projection", "attention_16"} and j.metric == "fid")
-    assert fid.published["the same rows"] == pytest.approx(math.log(27.62 / 18.65))  # SAGAN's, not Table 1's attention at 16
+    fid = next(
+        j
+        for j in c.judge(declare(study_of({"none": [100]})))
+        if j.comparison.gain.keys() == {"sngan_projection", "attention_16"} and j.metric == "fid"
+    )
+    assert fid.published["the same rows"] == pytest.approx(
+        math.log(27.62 / 18.65)
+    )  # SAGAN's, not Table 1's attention at 16
 
 
 def budgets(study_of, declare, sngan):
@@ -195,17 +245,32 @@ def budgets(study_of, declare, sngan):
         for seed in range(10):
             run = study.run(row, seed)
             record = run.read()
-            scores = [dict(record["final"], step=step, fid=fid * GOOD[seed] / 100, intra_fid=fid * GOOD[seed] / 50, **{"is": 1e4 / fid / GOOD[seed]}) for step, fid in enumerate(curve, 1)]
+            scores = [
+                dict(
+                    record["final"],
+                    step=step,
+                    fid=fid * GOOD[seed] / 100,
+                    intra_fid=fid * GOOD[seed] / 50,
+                    **{"is": 1e4 / fid / GOOD[seed]},
+                )
+                for step, fid in enumerate(curve, 1)
+            ]
             run.write(record | {"scores": scores, "final": scores[-1], "best": scores[-1]})
     return declare(study)
 
 
 def test_c6_is_made_at_three_budgets(study_of, declare):
-    """At 4 steps of SAGAN: SNGAN-projection at step 4, at 0.8 (nearest 1) and at 1.5 (nearest 1; the lower one of a tie)."""
+    """At 4 steps of SAGAN: SNGAN-projection at step 4, at 0.8 (nearest 1) and at 1.5 (nearest 1; the lower
+    one of a tie).
+    """
     study = budgets(study_of, declare, [400, 300, 60, 50])
     fid = next(j for j in judged(study, "C6") if j.metric == "fid")
     gains = {budget: float(fid.look(budget).estimate) for budget in fid.comparison.budgets}
-    assert gains == {"G updates": pytest.approx(math.log(0.5)), "D updates": pytest.approx(math.log(4)), "cost": pytest.approx(math.log(3))}
+    assert gains == {
+        "G updates": pytest.approx(math.log(0.5)),
+        "D updates": pytest.approx(math.log(4)),
+        "cost": pytest.approx(math.log(3)),
+    }
     assert fid.outcome == s.DEPENDS and v.verdicts(study, "C6")["verdict"].item() == s.DEPENDS
     assert v.verdicts(budgets(study_of, declare, [400, 300, 250, 200]), "C6")["verdict"].item() == s.SUPPORTED
     assert v.verdicts(budgets(study_of, declare, [50, 45, 42, 40]), "C6")["verdict"].item() == s.CONTRADICTED
@@ -215,7 +280,11 @@ def test_intra_kid_stands_in_where_no_run_has_intra_fid(study_of, declare):
     fids = {"sagan": GOOD, "sngan_projection": scaled(GOOD, 2), "acgan": scaled(GOOD, 2)}
     study = declare(study_of(fids, without="intra_fid", extra=lambda fid: {"intra_kid": fid / 1000}))
     line = v.verdicts(study, "C6").iloc[0]
-    assert line["verdict"] == s.SUPPORTED and line["finding"].count(", intra KID (Lite0)") == 2 and "intra FID" not in line["finding"]
+    assert (
+        line["verdict"] == s.SUPPORTED
+        and line["finding"].count(", intra KID (Lite0)") == 2
+        and "intra FID" not in line["finding"]
+    )
 
 
 def with_status(study, **broken):
@@ -245,7 +314,10 @@ def declining(study_of, declare, worse, better=(200, 150, 120, 100)):
         for seed in range(10):
             run = study.run(row, seed)
             record = run.read()
-            scores = [dict(record["final"], step=step, fid=fid * (1 + 0.01 * (seed % 3) * (step == 4))) for step, fid in enumerate(curve, 1)]
+            scores = [
+                dict(record["final"], step=step, fid=fid * (1 + 0.01 * (seed % 3) * (step == 4)))
+                for step, fid in enumerate(curve, 1)
+            ]
             run.write(record | {"scores": scores, "final": scores[-1], "best": scores[-1]})
     return declare(study)
 
@@ -255,13 +327,24 @@ def test_c2_is_a_signed_decline_between_quarters(study_of, declare):
     (j,) = judged(study, "C2")
     record = study.run("sn_g_d", 0).read()
     assert c.decline(record["scores"], 4) == pytest.approx(math.log(1.5))
-    assert c.decline(study.run("none", 0).read()["scores"], 4) == pytest.approx(math.log(100 / 120)) and j.outcome == s.SUPPORTED
-    assert v.verdicts(declining(study_of, declare, [200, 150, 100, 150], [200, 150, 50, 120]), "C2")["verdict"].item() == s.CONTRADICTED
+    assert (
+        c.decline(study.run("none", 0).read()["scores"], 4) == pytest.approx(math.log(100 / 120))
+        and j.outcome == s.SUPPORTED
+    )
+    assert (
+        v.verdicts(declining(study_of, declare, [200, 150, 100, 150], [200, 150, 50, 120]), "C2")[
+            "verdict"
+        ].item()
+        == s.CONTRADICTED
+    )
 
 
 def test_c2_has_nothing_to_remove_where_nothing_declined(study_of, declare):
     line = v.verdicts(declining(study_of, declare, [200, 150, 120, 100]), "C2").iloc[0]
-    assert line["verdict"] == c.NOT_DECLINED and "SN on G and D has not declined at this budget" in line["finding"]
+    assert (
+        line["verdict"] == c.NOT_DECLINED
+        and "SN on G and D has not declined at this budget" in line["finding"]
+    )
 
 
 def attending(study_of, declare, colour=0.8, distance=0.5, entropy=0.8):
@@ -269,16 +352,34 @@ def attending(study_of, declare, colour=0.8, distance=0.5, entropy=0.8):
     for seed in range(10):
         run = study.run("attention_16", seed)
         near = 1 + 0.01 * (seed % 3)
-        of = {"colour": colour * near, "colour_other": 1.0, "distance": distance * near, "distance_3x3": 0.14, "entropy": entropy}
+        of = {
+            "colour": colour * near,
+            "colour_other": 1.0,
+            "distance": distance * near,
+            "distance_3x3": 0.14,
+            "entropy": entropy,
+        }
         blocks = lambda value: {"G 16x16": value, "D 16x16": 1.0}
-        run.write(run.read() | {"attention": [{"step": 4} | {name: blocks(value) for name, value in of.items()}]})
+        run.write(
+            run.read() | {"attention": [{"step": 4} | {name: blocks(value) for name, value in of.items()}]}
+        )
     return declare(study)
 
 
-@pytest.mark.parametrize("changes, expected", [
-    ({}, s.SUPPORTED), ({"colour": 1.2}, s.CONTRADICTED), ({"colour": 1.0}, v.MIXED), ({"distance": 0.05}, s.CONTRADICTED), ({"entropy": 0.995}, c.INERT),
-    ({"colour": 1.0, "distance": 0.518, "entropy": 0.9999}, c.INERT),  # uniform attention, which any nearest-key test would pass
-])
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, s.SUPPORTED),
+        ({"colour": 1.2}, s.CONTRADICTED),
+        ({"colour": 1.0}, v.MIXED),
+        ({"distance": 0.05}, s.CONTRADICTED),
+        ({"entropy": 0.995}, c.INERT),
+        (
+            {"colour": 1.0, "distance": 0.518, "entropy": 0.9999},
+            c.INERT,
+        ),  # uniform attention, which any nearest-key test would pass
+    ],
+)
 def test_c7_takes_colour_and_distance_and_a_map_that_is_not_uniform(study_of, declare, changes, expected):
     assert v.verdicts(attending(study_of, declare, **changes), "C7")["verdict"].item() == expected
 
@@ -290,7 +391,11 @@ def by_class(study_of, declare, structured, textured):
         for seed in range(10):
             run = study.run(row, seed)
             record = run.read()
-            kids = {name: value * GOOD[(seed + i) % 10] for i, (names, value) in enumerate(((paper.STRUCTURED, a), (paper.TEXTURED, b))) for name in names}
+            kids = {
+                name: value * GOOD[(seed + i) % 10]
+                for i, (names, value) in enumerate(((paper.STRUCTURED, a), (paper.TEXTURED, b)))
+                for name in names
+            }
             scores = [dict(score, kid_by_class=kids) for score in record["scores"]]
             run.write(record | {"scores": scores, "final": scores[-1], "best": scores[-1]})
     return declare(study)
@@ -302,8 +407,13 @@ def test_c8_is_an_interaction_of_classes(study_of, declare):
     gains = [float(j.look().estimate) for j in judged(both, "C8")]
     assert gains == [pytest.approx(math.log(2)), pytest.approx(math.log(2))]
     for classes, expected in (((0.5, 0.5), "structured"), ((1.0, 2.0), "interaction")):
-        found = {j.comparison.measure: float(j.look().estimate) for j in judged(by_class(study_of, declare, *classes), "C8")}
-        assert found[expected] == pytest.approx(math.log(2)) and found[({"structured", "interaction"} - {expected}).pop()] == pytest.approx(0, abs=1e-9)
+        found = {
+            j.comparison.measure: float(j.look().estimate)
+            for j in judged(by_class(study_of, declare, *classes), "C8")
+        }
+        assert found[expected] == pytest.approx(math.log(2)) and found[
+            ({"structured", "interaction"} - {expected}).pop()
+        ] == pytest.approx(0, abs=1e-9)
 
 
 def test_without_a_plan_nothing_is_judged(study_of):
@@ -324,8 +434,12 @@ def test_studies_of_two_codes_are_named_and_of_two_extractors_refused(study_of, 
 
 
 def test_a_plan_that_changed_is_exploratory(study_of, declare):
-    study = declare(study_of({"none": GOOD}), changes=[{"date": "2026-02-02", "after_seeds": 4, "fields": ["margin"]}])
-    assert "**Exploratory**: the plan changed on 2026-02-02 after 4 seeds had run (margin)." in v.in_words(study)
+    study = declare(
+        study_of({"none": GOOD}), changes=[{"date": "2026-02-02", "after_seeds": 4, "fields": ["margin"]}]
+    )
+    assert "**Exploratory**: the plan changed on 2026-02-02 after 4 seeds had run (margin)." in v.in_words(
+        study
+    )
 
 
 def test_what_is_written_holds_the_plan_and_a_silent_change_is_refused(study_of, declare):
@@ -334,21 +448,43 @@ def test_what_is_written_holds_the_plan_and_a_silent_change_is_refused(study_of,
     raw = made["plan"] | {"margin": 0.2}
     with pytest.raises(ReproError, match=r'changed after 10 seeds had run \(margin\): add to its "changes"'):
         plan.check_declared(made["plan"], raw, made["seeds"])
-    plan.check_declared(made["plan"], raw | {"changes": [{"date": "", "after_seeds": 10, "fields": ["margin"]}]}, made["seeds"])
+    plan.check_declared(
+        made["plan"],
+        raw | {"changes": [{"date": "", "after_seeds": 10, "fields": ["margin"]}]},
+        made["seeds"],
+    )
     plan.check_declared(made["plan"], made["plan"], made["seeds"])
     assert made["claims"]["C5"]["comparisons"][0]["outcome"] == s.NO_DIFFERENCE
 
 
 def test_the_false_verdicts_to_expect_are_said(study_of, declare):
-    study = declare(study_of({"none": GOOD, "attention_8": GOOD, "attention_16": GOOD, "residual_8": GOOD, "residual_16": GOOD}))
+    study = declare(
+        study_of(
+            {"none": GOOD, "attention_8": GOOD, "attention_16": GOOD, "residual_8": GOOD, "residual_16": GOOD}
+        )
+    )
     assert "5 claims are judged" in v.in_words(study) or "6 claims are judged" in v.in_words(study)
 
 
 def test_the_forest_plot_has_a_line_for_each_interval(study_of, declare):
-    study = declare(study_of({"none": GOOD, "attention_8": GOOD, "attention_16": GOOD, "residual_8": scaled(GOOD, 3), "residual_16": GOOD}))
+    study = declare(
+        study_of(
+            {
+                "none": GOOD,
+                "attention_8": GOOD,
+                "attention_16": GOOD,
+                "residual_8": scaled(GOOD, 3),
+                "residual_16": GOOD,
+            }
+        )
+    )
     (axis,) = plots.comparisons(study).axes
     labels = [label.get_text().replace("\n", " ") for label in axis.get_yticklabels()]
-    assert labels == ["C4: Attention at 8 and 16 against no block, FID (Lite0)", "C5: Attention at 8 against residual at 8, FID (Lite0)", "C5: Attention at 16 against residual at 16, FID (Lite0)"]
+    assert labels == [
+        "C4: Attention at 8 and 16 against no block, FID (Lite0)",
+        "C5: Attention at 8 against residual at 8, FID (Lite0)",
+        "C5: Attention at 16 against residual at 16, FID (Lite0)",
+    ]
     band = next(patch for patch in axis.patches)
     assert band.get_extents() is not None and band.get_x() == pytest.approx(-100 * math.log(1.1), abs=0.01)
 
@@ -359,7 +495,9 @@ def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
     a, b = np.log([146, 154]), np.log([100, 120])
     theirs = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     line = frame.iloc[0]
-    assert line[["difference", "low", "high"]].tolist() == pytest.approx([100 * (a.mean() - b.mean()), 100 * theirs.low, 100 * theirs.high])
+    assert line[["difference", "low", "high"]].tolist() == pytest.approx(
+        [100 * (a.mean() - b.mean()), 100 * theirs.low, 100 * theirs.high]
+    )
     words = e.effects_in_words(recipe_study(), paper.RECIPE_TABLE)
     assert "by +8.8 per cent" in words and "Of the 2 single settings" in words
 

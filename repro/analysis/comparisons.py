@@ -1,4 +1,6 @@
-"""The comparisons of a study's plan, judged: from records and plan to outcomes, nothing else (docs/statistics.md)."""
+"""The comparisons of a study's plan, judged: from records and plan to outcomes, nothing else
+(docs/statistics.md).
+"""
 
 from __future__ import annotations
 
@@ -7,24 +9,31 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import frames
 from .. import paper, runs
+from ..studies.study import Study, configure, rows
+from . import frames
 from .plan import BUDGETS, Comparison, Plan
 from .plan import read as read_plan
 from .statistics import CONTRADICTED, OPEN, SUPPORTED, Look, across, looks, seeds_needed, settled, share
-from ..studies.study import Study, configure, rows
 
-UNSTABLE, TOO_SHORT, INERT, NOT_TESTABLE, NOT_DECLINED = "unstable", "too short to rank", "inert", "not testable", "nothing declined yet"
+UNSTABLE, TOO_SHORT, INERT, NOT_TESTABLE, NOT_DECLINED = (
+    "unstable",
+    "too short to rank",
+    "inert",
+    "not testable",
+    "nothing declined yet",
+)
 
 
 @dataclass(frozen=True)
 class Judged:
     """A comparison as its runs stand.
 
-    seeds: those that all its rows have. metric: as measured. outcome: the verdict, made at the look `at` (0: none), and latest: what
-    the last look alone would say. looks: by budget, lists of equal length. remark: what a reader has to know beside it. needed: the
-    seeds after which the interval is as narrow as the margin at the present spread (None: more than the plan has). broken: runs of
-    `seeds` that broke down, by row. published: the paper's own difference in logarithms, by what it is of.
+    seeds: those that all its rows have. metric: as measured. outcome: the verdict, made at the look `at` (0:
+    none), and latest: what the last look alone would say. looks: by budget, lists of equal length. remark:
+    what a reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
+    at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
+    published: the paper's own difference in logarithms, by what it is of.
     """
 
     comparison: Comparison
@@ -40,19 +49,26 @@ class Judged:
     needed: int | None = None
 
     def look(self, budget: str = "") -> Look | None:
-        """The look at which the verdict was made, the last one where it is open; at the first budget unless another is named."""
+        """The look at which the verdict was made, the last one where it is open; at the first budget unless
+        another is named.
+        """
         of = self.looks.get(budget or next(iter(self.looks), ""), [])
         return next((look for look in of if look.seeds == self.at), of[-1] if of else None)
 
 
 def judge(study: Study) -> list[Judged]:
-    """Every comparison of the study's plan; none without a plan. Raises ReproError for runs that were scored in different ways."""
+    """Every comparison of the study's plan; none without a plan. Raises ReproError for runs that were scored
+    in different ways.
+    """
     plan = read_plan(study)
     if plan is None:
         return []
     found = {row: _finished(study, plan, row) for row in plan.rows}
     frames.check_scored_alike(study.preset.name, [record for of_row in found.values() for record in of_row])
-    return [_judge(study, plan, comparison, {row: found[row] for row in comparison.rows}) for comparison in plan.comparisons]
+    return [
+        _judge(study, plan, comparison, {row: found[row] for row in comparison.rows})
+        for comparison in plan.comparisons
+    ]
 
 
 def _finished(study: Study, plan: Plan, row: str) -> list[dict]:
@@ -69,20 +85,37 @@ def _finished(study: Study, plan: Plan, row: str) -> list[dict]:
 def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> Judged:
     seeds = min(map(len, found.values()))
     metric = c.metric
-    if metric in paper.INSTEAD and not any(metric in record.get("final", {}) for records in found.values() for record in records):
+    if metric in paper.INSTEAD and not any(
+        metric in record.get("final", {}) for records in found.values() for record in records
+    ):
         metric = paper.INSTEAD[metric]
     broken = {row: sum(map(runs.unstable, records[:seeds])) for row, records in found.items()}
     judged = lambda **more: Judged(c, seeds, metric, broken, published(study, c), **more)
     if c.measure == "collapses":
         return judged(**_collapses(plan, c, seeds, broken))
     if seeds < plan.first_look:
-        return judged(remark=f"the first look takes {plan.first_look} seeds and there {'is' if seeds == 1 else 'are'} {seeds}")
+        return judged(
+            remark=(
+                f"the first look takes {plan.first_look} seeds and there {'is' if seeds == 1 else 'are'}"
+                f" {seeds}"
+            )
+        )
     too_short, remark = _too_short(plan, c, found)
     if too_short:
         return judged(outcome=TOO_SHORT, remark=remark)
-    whole = next((k for k in range(seeds) if any(runs.unstable(records[k]) for records in found.values())), seeds)  # seeds before the first broken run
+    whole = next(
+        (k for k in range(seeds) if any(runs.unstable(records[k]) for records in found.values())), seeds
+    )  # seeds before the first broken run
     try:
-        values = {b: np.array([[quantity(r, c, plan, study, b, metric) for r in records[:whole]] for records in found.values()]) for b in c.budgets}
+        values = {
+            b: np.array(
+                [
+                    [quantity(r, c, plan, study, b, metric) for r in records[:whole]]
+                    for records in found.values()
+                ]
+            )
+            for b in c.budgets
+        }
     except KeyError as missing:
         return judged(remark=f"{missing.args[0]} was not measured in every run")
     weights, declared = list(c.gain.values()), (plan.margin, plan.most_seeds, plan.first_look, plan.alpha)
@@ -92,15 +125,29 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     latest = outcomes[-1] if whole == seeds else UNSTABLE
     made = settled(outcomes)
     if made is not None:
-        return judged(outcome=outcomes[made], at=plan.first_look + made, latest=latest, looks=by_budget, remark=remark)
+        return judged(
+            outcome=outcomes[made], at=plan.first_look + made, latest=latest, looks=by_budget, remark=remark
+        )
     if latest == OPEN and all(look[-1].low != look[-1].low for look in by_budget.values()):
-        return judged(latest=latest, remark="all seeds have equal scores, so there is no spread and no interval")
+        return judged(
+            latest=latest, remark="all seeds have equal scores, so there is no spread and no interval"
+        )
     needed = [seeds_needed(v, weights, *declared) for v in values.values()] if latest == OPEN else [None]
-    return judged(outcome=latest, latest=latest, looks=by_budget, remark=remark, needed=None if None in needed else max(needed))
+    return judged(
+        outcome=latest,
+        latest=latest,
+        looks=by_budget,
+        remark=remark,
+        needed=None if None in needed else max(needed),
+    )
 
 
-def _beside(outcome: str, plan: Plan, c: Comparison, found: dict[str, list[dict]], study: Study, seeds: int) -> str:
-    """The outcome of a look where the claim asks more than the interval: a map that is not uniform, a row that did decline."""
+def _beside(
+    outcome: str, plan: Plan, c: Comparison, found: dict[str, list[dict]], study: Study, seeds: int
+) -> str:
+    """The outcome of a look where the claim asks more than the interval: a map that is not uniform, a row
+    that did decline.
+    """
     if c.measure == "attention" and _entropy(found[c.rows[0]][:seeds], c.block) >= plan.inert_from:
         return INERT
     if c.measure == "decline":
@@ -119,14 +166,21 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
     if seeds < plan.most_seeds:
         return dict(remark=f"tested once, at {plan.most_seeds} seeds", needed=plan.most_seeds)
     if not any(broken.values()):
-        return dict(outcome=NOT_TESTABLE, at=seeds, latest=NOT_TESTABLE, remark=f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could")
+        return dict(
+            outcome=NOT_TESTABLE,
+            at=seeds,
+            latest=NOT_TESTABLE,
+            remark=f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could",
+        )
     p = stats.fisher_exact([[broken[row], seeds - broken[row]] for row in (worse, better)]).pvalue
     outcome = OPEN if p >= plan.alpha else SUPPORTED if broken[worse] > broken[better] else CONTRADICTED
     return dict(outcome=outcome, at=seeds, latest=outcome, remark=f"Fisher's exact test, p = {p:.3f}")
 
 
 def quantity(record: dict, c: Comparison, plan: Plan, study: Study, budget: str, metric: str) -> float:
-    """What a comparison is made of in one run, as a logarithm that grows as the score worsens. Raises KeyError naming what is missing."""
+    """What a comparison is made of in one run, as a logarithm that grows as the score worsens. Raises
+    KeyError naming what is missing.
+    """
     if c.measure == "attention":
         return _attended(record, c)
     if c.measure == "decline":
@@ -135,12 +189,19 @@ def quantity(record: dict, c: Comparison, plan: Plan, study: Study, budget: str,
     at = {score["step"]: score for score in record["scores"]}
     if c.measure == "endpoint":
         return float(np.mean([_worse(at[step], metric) for step in steps]))
-    structured, textured = (np.mean([[_of_class(at[step], name) for name in names] for step in steps]) for names in (c.structured, c.textured))
+    structured, textured = (
+        np.mean([[_of_class(at[step], name) for name in names] for step in steps])
+        for names in (c.structured, c.textured)
+    )
     return float(structured - textured if c.measure == "interaction" else structured)
 
 
-def endpoint_steps(record: dict, plan: Plan, study: Study, budget: str, compared: tuple[str, ...]) -> list[int]:
-    """The scored steps of the endpoint of one run, at the budget that the rows compared share: the nearest scored ones."""
+def endpoint_steps(
+    record: dict, plan: Plan, study: Study, budget: str, compared: tuple[str, ...]
+) -> list[int]:
+    """The scored steps of the endpoint of one run, at the budget that the rows compared share: the nearest
+    scored ones.
+    """
     last = [plan.step - i * study.preset.score_every for i in range(plan.scores)]
     if budget != BUDGETS[0]:
         unit = {row: _unit(row, plan, study, budget) for row in compared}
@@ -171,32 +232,59 @@ def _of_class(score: dict, name: str) -> float:
 
 
 def decline(scores: list[dict], steps: int, metric: str = "fid") -> float:
-    """How much a score worsens late in training: the mean logarithm over the last quarter of the steps less that over the third."""
-    quarter = lambda k: [_worse(s, metric) for s in scores if (k - 1) * steps / 4 < s["step"] <= k * steps / 4]
+    """How much a score worsens late in training: the mean logarithm over the last quarter of the steps less
+    that over the third.
+    """
+    quarter = lambda k: [
+        _worse(s, metric) for s in scores if (k - 1) * steps / 4 < s["step"] <= k * steps / 4
+    ]
     if not quarter(3) or not quarter(4):
         raise KeyError(f"{metric} in both of the last two quarters")
     return float(np.mean(quarter(4)) - np.mean(quarter(3)))
 
 
 def _attended(record: dict, c: Comparison) -> float:
-    """How far attended colours are nearer than under another image's map, or how much farther a map reaches than its nearest 3x3."""
+    """How far attended colours are nearer than under another image's map, or how much farther a map reaches
+    than its nearest 3x3.
+    """
     last = (record.get("attention") or [{}])[-1]
-    of = lambda name: {name: next((v for block, v in last.get(name, {}).items() if block.startswith(f"{c.block} ")), None)}
+    of = lambda name: {
+        name: next((v for block, v in last.get(name, {}).items() if block.startswith(f"{c.block} ")), None)
+    }
     larger, smaller = ("colour_other", "colour") if c.quantity == "colour" else ("distance", "distance_3x3")
     return _ln(of(larger), larger) - _ln(of(smaller), smaller)
 
 
 def _entropy(records: list[dict], block: str) -> float:
     """The mean over runs of a map's entropy, as a share of uniform attention's."""
-    return float(np.mean([v for r in records for name, v in r["attention"][-1]["entropy"].items() if name.startswith(f"{block} ")]))
+    return float(
+        np.mean(
+            [
+                v
+                for r in records
+                for name, v in r["attention"][-1]["entropy"].items()
+                if name.startswith(f"{block} ")
+            ]
+        )
+    )
 
 
 def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple[bool, str]:
-    """Whether neither side is clear of noise at the first look, and what to say: sides by mean FID at the last step."""
+    """Whether neither side is clear of noise at the first look, and what to say: sides by mean FID at the
+    last step.
+    """
     if c.measure == "attention":
         return False, ""  # of one row, and of no score
-    half = [r["noise"]["fid"] / 2 for records in found.values() for r in records[: plan.first_look] if r.get("noise")]
-    sides = [[r["final"]["fid"] for row in c.side(better) for r in found[row][: plan.first_look] if r.get("final")] for better in (True, False)]
+    half = [
+        r["noise"]["fid"] / 2
+        for records in found.values()
+        for r in records[: plan.first_look]
+        if r.get("noise")
+    ]
+    sides = [
+        [r["final"]["fid"] for row in c.side(better) for r in found[row][: plan.first_look] if r.get("final")]
+        for better in (True, False)
+    ]
     if not half or not all(sides):
         return False, ""
     bound, means = min(half), [float(np.mean(side)) for side in sides]
@@ -208,7 +296,9 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
 
 
 def published(study: Study, c: Comparison) -> dict[str, float]:
-    """The paper's own difference in logarithms, by what it is of: the very rows compared and, for an analogue, the rows of the claim."""
+    """The paper's own difference in logarithms, by what it is of: the very rows compared and, for an
+    analogue, the rows of the claim.
+    """
     out = {}
     if c.measure != "endpoint":
         return out
@@ -218,7 +308,9 @@ def published(study: Study, c: Comparison) -> dict[str, float]:
         out["the same rows"] = ours
     if c.analogue:
         for of in claim.comparisons:
-            sides = {row: sign / len(side) for sign, side in ((1.0, of.worse), (-1.0, of.better)) for row in side}
+            sides = {
+                row: sign / len(side) for sign, side in ((1.0, of.worse), (-1.0, of.better)) for row in side
+            }
             theirs = _published(sides, of.metric, study)
             if theirs is not None:
                 out["the same size relative to the image"] = theirs
@@ -226,7 +318,9 @@ def published(study: Study, c: Comparison) -> dict[str, float]:
 
 
 def _published(gain: dict[str, float], metric: str, study: Study) -> float | None:
-    """ln of the worse side's published mean over the better side's, for a score that should be small; None where one is missing."""
+    """Ln of the worse side's published mean over the better side's, for a score that should be small; None
+    where one is missing.
+    """
     values = {row: _published_score(row, metric, gain, study) for row in gain}
     if None in values.values():
         return None

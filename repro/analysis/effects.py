@@ -1,4 +1,6 @@
-"""What each changed setting of the recipes moves: intervals and no verdicts, as nothing was declared for them."""
+"""What each changed setting of the recipes moves: intervals and no verdicts, as nothing was declared for
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,21 @@ import math
 import numpy as np
 import pandas as pd
 
-from . import frames
 from .. import paper, runs
-from .statistics import contrast, half_width
 from ..studies.study import Study
+from . import frames
+from .statistics import contrast, half_width
 
 ALPHA = 0.05
 COLUMNS = ("row", "label", "seeds", "mean", "difference", "low", "high")
 
 
 def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFrame:
-    """Every row's difference to the table's reference row in the logarithm of the last score, the largest first; in per cent.
+    """Every row's difference to the table's reference row in the logarithm of the last score, the largest
+    first; in per cent.
 
-    columns: row, label, seeds (that both have), mean (of the score itself), difference, low, high (Welch's interval; missing for one
-    seed and where a run broke down).
+    columns: row, label, seeds (that both have), mean (of the score itself), difference, low, high (Welch's
+    interval; missing for one seed and where a run broke down).
     """
     found = frames.records(study, table)
     of = lambda row: [found[row, seed] for seed in range(study.seeds) if (row, seed) in found]
@@ -29,30 +32,51 @@ def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFra
     for row in table.rows:
         seeds = min(len(of(row.name)), len(reference))
         pair = of(row.name)[:seeds], reference[:seeds]
-        if row.name == table.reference or not seeds or not all(metric in r.get("final", {}) for side in pair for r in side):
+        if (
+            row.name == table.reference
+            or not seeds
+            or not all(metric in r.get("final", {}) for side in pair for r in side)
+        ):
             continue
         values = np.log([[r["final"][metric] for r in side] for side in pair])
         difference, half = float(values[0].mean() - values[1].mean()), math.nan
         if seeds > 1 and not any(runs.unstable(r) for side in pair for r in side):
             half = float(half_width(*contrast(values, (1, -1))[1:], ALPHA))
-        lines.append((row.name, row.label, seeds, float(np.exp(values[0]).mean()), *(100 * v for v in (difference, difference - half, difference + half))))
-    return pd.DataFrame(lines, columns=COLUMNS).sort_values("difference", key=abs, ascending=False, ignore_index=True)
+        lines.append(
+            (
+                row.name,
+                row.label,
+                seeds,
+                float(np.exp(values[0]).mean()),
+                *(100 * v for v in (difference, difference - half, difference + half)),
+            )
+        )
+    return pd.DataFrame(lines, columns=COLUMNS).sort_values(
+        "difference", key=abs, ascending=False, ignore_index=True
+    )
 
 
 def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
     """`effects` for a reader; strings throughout."""
     frame = effects(study, table)
-    return pd.DataFrame({
-        "changed": frame["label"],
-        frames.heading("fid", study.preset): frame["mean"].map("{:.1f}".format),
-        "change of FID": frame["difference"].map("{:+.1f} %".format),
-        "95 % interval": [f"{low:+.1f} to {high:+.1f} %" if low == low else "–" for low, high in zip(frame["low"], frame["high"], strict=True)],
-        "seeds": frame["seeds"].astype(str),
-    })
+    return pd.DataFrame(
+        {
+            "changed": frame["label"],
+            frames.heading("fid", study.preset): frame["mean"].map("{:.1f}".format),
+            "change of FID": frame["difference"].map("{:+.1f} %".format),
+            "95 % interval": [
+                f"{low:+.1f} to {high:+.1f} %" if low == low else "–"
+                for low, high in zip(frame["low"], frame["high"], strict=True)
+            ],
+            "seeds": frame["seeds"].astype(str),
+        }
+    )
 
 
 def effects_in_words(study: Study, table: paper.Table) -> str:
-    """How much leaving attention out changes the score, and how many of the single settings change it for certain."""
+    """How much leaving attention out changes the score, and how many of the single settings change it for
+    certain.
+    """
     frame = effects(study, table).set_index("row")
     knobs = frame[frame.index.str.startswith("knob_")]
     if knobs.empty or "recipe_none" not in frame.index:
@@ -62,6 +86,7 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
     clear = knobs[(knobs["low"] > 0) | (knobs["high"] < 0)]
     named = f" ({', '.join(clear['label'])})" if len(clear) else ""
     return (
-        f"Leaving attention out changes {frames.heading('fid', study.preset)} by {own['difference']:+.1f} per cent{interval}. Of the {len(knobs)} single settings"
-        f" {len(clear)} change it by an interval without 0{named}; of so many intervals at 95 per cent one in twenty misses by chance."
+        f"Leaving attention out changes {frames.heading('fid', study.preset)} by {own['difference']:+.1f} per"
+        f" cent{interval}. Of the {len(knobs)} single settings {len(clear)} change it by an interval without"
+        f" 0{named}; of so many intervals at 95 per cent one in twenty misses by chance."
     )

@@ -18,7 +18,20 @@ _ROWS = {"type": "object", "additionalProperties": {"type": "number"}}
 PLAN_SCHEMA = {  # JSON Schema of plan.json
     "$schema": "http://json-schema.org/draft-07/schema#",
     "type": "object",
-    "required": ["schema", "preset", "declared", "rows", "endpoint", "margin", "alpha", "first_look", "most_seeds", "inert", "cost", "comparisons"],
+    "required": [
+        "schema",
+        "preset",
+        "declared",
+        "rows",
+        "endpoint",
+        "margin",
+        "alpha",
+        "first_look",
+        "most_seeds",
+        "inert",
+        "cost",
+        "comparisons",
+    ],
     "properties": {
         "schema": {"const": SCHEMA},
         "preset": {"type": "string"},
@@ -27,7 +40,11 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
         "endpoint": {
             "type": "object",
             "required": ["metric", "scale", "step", "scores"],
-            "properties": {"scale": {"const": "ln"}, "step": {"type": "integer", "minimum": 1}, "scores": {"type": "integer", "minimum": 1}},
+            "properties": {
+                "scale": {"const": "ln"},
+                "step": {"type": "integer", "minimum": 1},
+                "scores": {"type": "integer", "minimum": 1},
+            },
         },
         "margin": {"type": "number", "exclusiveMinimum": 0},
         "alpha": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
@@ -35,8 +52,14 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
         "most_seeds": {"type": "integer", "minimum": 2},
         "inert": {"type": "object", "required": ["entropy_from"]},
         "cost": _ROWS,
-        "comparisons": {"type": "array", "items": {"type": "object", "required": ["claim", "measure"], "properties": {"gain": _ROWS}}},
-        "changes": {"type": "array", "items": {"type": "object", "required": ["date", "after_seeds", "fields"]}},
+        "comparisons": {
+            "type": "array",
+            "items": {"type": "object", "required": ["claim", "measure"], "properties": {"gain": _ROWS}},
+        },
+        "changes": {
+            "type": "array",
+            "items": {"type": "object", "required": ["date", "after_seeds", "fields"]},
+        },
         "notes": {"type": "array", "items": {"type": "string"}},
     },
 }
@@ -44,7 +67,9 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
 
 @dataclass(frozen=True)
 class Comparison:
-    """One declared comparison of a claim. gain: the weight of each row, positive where the claim says that the score is worse."""
+    """One declared comparison of a claim. gain: the weight of each row, positive where the claim says that
+    the score is worse.
+    """
 
     claim: str
     measure: str  # endpoint, decline, collapses, attention, interaction, structured
@@ -59,6 +84,7 @@ class Comparison:
 
     @property
     def rows(self) -> tuple[str, ...]:
+        """The names of the rows that have a weight."""
         return tuple(self.gain)
 
     def side(self, better: bool) -> tuple[str, ...]:
@@ -68,6 +94,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Plan:
+    """A study's plan as its file declares it: what is compared, at which step, with how many seeds."""
+
     preset: str
     declared: str
     rows: tuple[str, ...]
@@ -85,6 +113,7 @@ class Plan:
     raw: dict = field(default_factory=dict, compare=False)  # the file
 
     def of(self, claim: str) -> tuple[Comparison, ...]:
+        """The comparisons of a claim; none for a claim that the plan does not name."""
         return tuple(c for c in self.comparisons if c.claim == claim)
 
 
@@ -95,7 +124,9 @@ def path_of(study: Study) -> Path:
 
 
 def read(study: Study) -> Plan | None:
-    """The plan of a study, or None where none was declared. Raises ReproError for one that is not a plan, or of other rows or steps."""
+    """The plan of a study, or None where none was declared. Raises ReproError for one that is not a plan, or
+    of other rows or steps.
+    """
     path = path_of(study)
     try:
         raw = json.loads(path.read_text())
@@ -104,18 +135,46 @@ def read(study: Study) -> Plan | None:
         return None
     except ValueError as wrong:  # of json and of fastjsonschema
         raise ReproError(f"{path} is not a plan ({str(wrong)[:200]}): restore it from git.") from wrong
-    named = {*raw["rows"], *raw["cost"], *(row for c in raw["comparisons"] for row in (*c.get("gain", {}), *(c[k] for k in ("row", "worse", "better") if k in c)))}
+    named = {
+        *raw["rows"],
+        *raw["cost"],
+        *(
+            row
+            for c in raw["comparisons"]
+            for row in (*c.get("gain", {}), *(c[k] for k in ("row", "worse", "better") if k in c))
+        ),
+    }
     unknown = sorted(named - rows().keys())
     if unknown:
-        raise ReproError(f"{path} names rows that do not exist ({', '.join(unknown)}): correct it, or restore it from git.")
+        raise ReproError(
+            f"{path} names rows that do not exist ({', '.join(unknown)}): correct it, or restore it from git."
+        )
     if raw["preset"] != study.preset.name or raw["endpoint"]["step"] > study.preset.steps:
-        raise ReproError(f"{path} is the plan of preset {raw['preset']} at step {raw['endpoint']['step']}, not of {study.preset.name} with {study.preset.steps} steps.")
+        raise ReproError(
+            f"{path} is the plan of preset {raw['preset']} at step {raw['endpoint']['step']}, not of"
+            f" {study.preset.name} with {study.preset.steps} steps."
+        )
     if raw["first_look"] > raw["most_seeds"]:
-        raise ReproError(f"{path} looks first at {raw['first_look']} seeds and takes {raw['most_seeds']} at most: correct it, or restore it from git.")
+        raise ReproError(
+            f"{path} looks first at {raw['first_look']} seeds and takes {raw['most_seeds']} at most: correct"
+            " it, or restore it from git."
+        )
     return Plan(
-        raw["preset"], raw["declared"], tuple(raw["rows"]), raw["endpoint"]["metric"], raw["endpoint"]["step"], raw["endpoint"]["scores"], raw["margin"],
-        raw["alpha"], raw["first_look"], raw["most_seeds"], raw["inert"]["entropy_from"], raw["cost"],
-        tuple(part for c in raw["comparisons"] for part in _comparisons(c)), tuple(raw.get("changes", ())), raw,
+        raw["preset"],
+        raw["declared"],
+        tuple(raw["rows"]),
+        raw["endpoint"]["metric"],
+        raw["endpoint"]["step"],
+        raw["endpoint"]["scores"],
+        raw["margin"],
+        raw["alpha"],
+        raw["first_look"],
+        raw["most_seeds"],
+        raw["inert"]["entropy_from"],
+        raw["cost"],
+        tuple(part for c in raw["comparisons"] for part in _comparisons(c)),
+        tuple(raw.get("changes", ())),
+        raw,
     )
 
 
@@ -125,11 +184,27 @@ def _comparisons(raw: dict) -> list[Comparison]:
     if raw["measure"] == "collapses":
         return [Comparison(measure="collapses", gain={raw["worse"]: 1.0, raw["better"]: -1.0}, **of)]
     if raw["measure"] == "attention":
-        return [Comparison(measure="attention", gain={raw["row"]: 1.0}, quantity=quantity, block=raw["block"], **of) for quantity in ("colour", "distance")]
+        return [
+            Comparison(
+                measure="attention", gain={raw["row"]: 1.0}, quantity=quantity, block=raw["block"], **of
+            )
+            for quantity in ("colour", "distance")
+        ]
     if raw["measure"] == "classes":
         classes = dict(structured=tuple(raw["structured"]), textured=tuple(raw["textured"]))
-        return [Comparison(measure=measure, gain=raw["gain"], metric="kid", **classes, **of) for measure in ("interaction", "structured")]
-    return [Comparison(measure=raw["measure"], gain=raw["gain"], metric=raw["metric"], budgets=tuple(raw.get("budgets", BUDGETS[:1])), **of)]
+        return [
+            Comparison(measure=measure, gain=raw["gain"], metric="kid", **classes, **of)
+            for measure in ("interaction", "structured")
+        ]
+    return [
+        Comparison(
+            measure=raw["measure"],
+            gain=raw["gain"],
+            metric=raw["metric"],
+            budgets=tuple(raw.get("budgets", BUDGETS[:1])),
+            **of,
+        )
+    ]
 
 
 @functools.cache
@@ -142,21 +217,29 @@ def _validate():
 def changed(before: dict, now: dict) -> dict[str, list]:
     """What differs between two plans, beside the list of changes itself: {field: [before, now]}."""
     fields = (before.keys() | now.keys()) - {"changes", "notes", "pilot"}
-    return {name: [before.get(name), now.get(name)] for name in sorted(fields) if before.get(name) != now.get(name)}
+    return {
+        name: [before.get(name), now.get(name)]
+        for name in sorted(fields)
+        if before.get(name) != now.get(name)
+    }
 
 
 def check_declared(before: dict, now: dict, seeds: int) -> None:
-    """Raise ReproError where a plan differs from the one that verdicts were made by and its list of changes does not say so."""
+    """Raise ReproError where a plan differs from the one that verdicts were made by and its list of changes
+    does not say so.
+    """
     fields = changed(before, now)
     if fields and len(now.get("changes", ())) <= len(before.get("changes", ())):
         raise ReproError(
-            f"The plan of {now['preset']} changed after {seeds} seeds had run ({', '.join(fields)}): add to its \"changes\" an entry"
-            f' {{"date": ..., "after_seeds": {seeds}, "fields": {json.dumps(list(fields))}}}, and its verdicts are headed "exploratory".'
+            f"The plan of {now['preset']} changed after {seeds} seeds had run ({', '.join(fields)}): add to"
+            f' its "changes" an entry {{"date": ..., "after_seeds": {seeds}, "fields":'
+            f' {json.dumps(list(fields))}}}, and its verdicts are headed "exploratory".'
         )
 
 
 def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", pilot: str = "") -> dict:
-    """A plan for a preset: the comparisons of the paper's claims that its rows allow, looks from the third seed on.
+    """A plan for a preset: the comparisons of the paper's claims that its rows allow, looks from the third
+    seed on.
 
     Raises ReproError for a number of seeds that allows no look.
     """
@@ -165,12 +248,25 @@ def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", 
     here = {task.row: task for task in Study(preset.name, executor="none").tasks(preset.tables)}
     comparisons = [of for claim in paper.CLAIMS for of in _drafted(claim, preset, here)]
     return {
-        "schema": SCHEMA, "preset": preset.name, "declared": declared, "pilot": pilot, "rows": list(here),
-        "endpoint": {"metric": "fid", "scale": "ln", "step": preset.steps, "scores": scores}, "margin": round(math.log(1.1), 5), "alpha": 0.05,
-        "spending": "alpha (k / most_seeds)^3", "first_look": 3, "most_seeds": most_seeds,
+        "schema": SCHEMA,
+        "preset": preset.name,
+        "declared": declared,
+        "pilot": pilot,
+        "rows": list(here),
+        "endpoint": {"metric": "fid", "scale": "ln", "step": preset.steps, "scores": scores},
+        "margin": round(math.log(1.1), 5),
+        "alpha": 0.05,
+        "spending": "alpha (k / most_seeds)^3",
+        "first_look": 3,
+        "most_seeds": most_seeds,
         "collapse": {"diversity_below": 0.05, "fid_times_best": 2.0, "scores_in_a_row": 2},
-        "too_short": "at the first look, the rows' mean FID at the last step is at half of noise's or above on both sides",
-        "inert": {"entropy_from": 0.99}, "cost": {row: task.steps / preset.steps for row, task in here.items()}, "comparisons": comparisons,
+        "too_short": (
+            "at the first look, the rows' mean FID at the last step is at half of noise's or above on both"
+            " sides"
+        ),
+        "inert": {"entropy_from": 0.99},
+        "cost": {row: task.steps / preset.steps for row, task in here.items()},
+        "comparisons": comparisons,
     }
 
 
@@ -193,19 +289,38 @@ def _drafted(claim: paper.Claim, preset: Preset, here: dict[str, Task]) -> list[
             return []
         out = {"claim": claim.name, "measure": comparison.measure}
         if comparison.measure == "collapses":
-            out |= {"test": "Fisher's exact test, once, at most_seeds", "worse": worse[0], "better": better[0]}
+            out |= {
+                "test": "Fisher's exact test, once, at most_seeds",
+                "worse": worse[0],
+                "better": better[0],
+            }
         else:
             gain = {row: sign / len(side) for sign, side in ((1.0, worse), (-1.0, better)) for row in side}
             out |= {"metric": comparison.metric, "gain": gain}
         if comparison.measure == "classes":
             out |= {"structured": list(paper.STRUCTURED), "textured": list(paper.TEXTURED)}
         different = len({here[row].steps for row in (*better, *worse)}) > 1
-        return [out | ({"budgets": list(BUDGETS)} if different else {}) | ({"analogue": analogue} if analogue else {})]
+        return [
+            out
+            | ({"budgets": list(BUDGETS)} if different else {})
+            | ({"analogue": analogue} if analogue else {})
+        ]
 
     if any(c.measure == "classes" for c in claim.comparisons) and preset.dataset != paper.CLASSES_OF:
         return []
     if claim.attention:
         shown = existing(("sagan", "attention_32", "attention_16"))
         return [{"claim": claim.name, "measure": "attention", "row": row, "block": "G"} for row in shown[:1]]
-    ways = (claim.comparisons, ""), (claim.analogue.get(preset.resolution, ()), paper.ANALOGUE.get(preset.resolution, "")), (claim.stress, paper.STRESSED)
-    return next((found for comparisons, analogue in ways if (found := [line for c in comparisons for line in of(c, analogue)])), [])
+    ways = (
+        (claim.comparisons, ""),
+        (claim.analogue.get(preset.resolution, ()), paper.ANALOGUE.get(preset.resolution, "")),
+        (claim.stress, paper.STRESSED),
+    )
+    return next(
+        (
+            found
+            for comparisons, analogue in ways
+            if (found := [line for c in comparisons for line in of(c, analogue)])
+        ),
+        [],
+    )

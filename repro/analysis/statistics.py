@@ -1,7 +1,9 @@
-"""Intervals and outcomes of a comparison that is looked at again after every training seed. Pure functions of arrays.
+"""Intervals and outcomes of a comparison that is looked at again after every training seed. Pure functions of
+arrays.
 
-A comparison is a contrast of rows: sum of c_r times the mean of row r. Every array may have further axes, so that a simulation
-(benchmarks/simulation.py) judges thousands of studies by the very functions that judge one. docs/statistics.md says why it is so.
+A comparison is a contrast of rows: sum of c_r times the mean of row r. Every array may have further axes, so
+that a simulation (benchmarks/simulation.py) judges thousands of studies by the very functions that judge one.
+docs/statistics.md says why it is so.
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SUPPORTED, CONTRADICTED, NO_DIFFERENCE, OPEN, DEPENDS = "supported", "contradicted", "no difference", "open", "depends on the budget"
+SUPPORTED, CONTRADICTED, NO_DIFFERENCE, OPEN, DEPENDS = (
+    "supported",
+    "contradicted",
+    "no difference",
+    "open",
+    "depends on the budget",
+)
 NODES = 200  # of the quadrature in `nominal_levels`
 ROUNDING = 1e-12  # of the values: a smaller spread is none
 
@@ -22,8 +30,9 @@ ROUNDING = 1e-12  # of the values: a smaller spread is none
 class Look:
     """A contrast at one look, in arrays of one shape (of one study: of no axes).
 
-    seeds: k, of each row. estimate; low and high: the interval that holds over all looks, NaN where there is no spread;
-    least: the upper end at the level of a claim of m comparisons, which "contradicted" takes. outcome: in words.
+    seeds: k, of each row. estimate; low and high: the interval that holds over all looks, NaN where there is
+    no spread; least: the upper end at the level of a claim of m comparisons, which "contradicted" takes.
+    outcome: in words.
     """
 
     seeds: int
@@ -36,10 +45,11 @@ class Look:
 
 @functools.cache
 def nominal_levels(most: int, first: int = 3, alpha: float = 0.05) -> Mapping[int, float]:
-    """Two-sided level of each look k = first .. most such that all looks together reject a true null with probability `alpha`.
+    """Two-sided level of each look k = first .. most such that all looks together reject a true null with
+    probability `alpha`.
 
-    Spends alpha (k / most)^3 up to look k (Lan and DeMets 1983) over sums of independent normal values, by the recursive
-    integration of Armitage, McPherson and Rowe (1969; Jennison and Turnbull 2000, chapter 19).
+    Spends alpha (k / most)^3 up to look k (Lan and DeMets 1983) over sums of independent normal values, by
+    the recursive integration of Armitage, McPherson and Rowe (1969; Jennison and Turnbull 2000, chapter 19).
     """
     from scipy import optimize, stats
 
@@ -49,18 +59,22 @@ def nominal_levels(most: int, first: int = 3, alpha: float = 0.05) -> Mapping[in
     bound = stats.norm.isf(spent(first) / 2) * math.sqrt(first)  # of the sum
     at, mass = bound * nodes, bound * weights * stats.norm.pdf(bound * nodes, scale=math.sqrt(first))
     for k in range(first + 1, most + 1):
-        crosses = lambda b: float(mass @ (stats.norm.sf(b - at) + stats.norm.cdf(-b - at)))  # first at this look
-        bound = optimize.brentq(lambda b: crosses(b) - (spent(k) - spent(k - 1)), 0, 10 * math.sqrt(k))
+        # the probability to cross first at this look
+        crosses = lambda b, at=at, mass=mass: float(mass @ (stats.norm.sf(b - at) + stats.norm.cdf(-b - at)))
+        excess = lambda b, k=k, crosses=crosses: crosses(b) - (spent(k) - spent(k - 1))
+        bound = optimize.brentq(excess, 0, 10 * math.sqrt(k))
         levels[k] = float(2 * stats.norm.sf(bound / math.sqrt(k)))
-        density = lambda s: stats.norm.pdf(s[:, None] - at) @ mass
+        density = lambda s, at=at, mass=mass: stats.norm.pdf(s[:, None] - at) @ mass
         at, mass = bound * nodes, bound * weights * density(bound * nodes)
     return levels
 
 
 def contrast(values: np.ndarray, weights: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Estimate, standard error and degrees of freedom of sum c_r m_r, each row with its own spread (Welch 1947, Satterthwaite 1946).
+    """Estimate, standard error and degrees of freedom of sum c_r m_r, each row with its own spread (Welch
+    1947, Satterthwaite 1946).
 
-    values: (rows, ..., k), k >= 2 seeds of each row. Of one row it is Student's. Freedom is NaN where no row has a spread.
+    values: (rows, ..., k), k >= 2 seeds of each row. Of one row it is Student's. Freedom is NaN where no row
+    has a spread.
     """
     values = np.asarray(values, float)
     k = values.shape[-1]
@@ -81,28 +95,46 @@ def half_width(error: np.ndarray, freedom: np.ndarray, level: float) -> np.ndarr
 
 
 def outcome(low: np.ndarray, high: np.ndarray, least: np.ndarray, margin: float) -> np.ndarray:
-    """What an interval says of a gain in a claim's direction: above 0, below 0 (by `least`), inside +-margin, or open."""
-    return np.select([low > 0, least < 0, (low > -margin) & (high < margin)], [SUPPORTED, CONTRADICTED, NO_DIFFERENCE], OPEN)
+    """What an interval says of a gain in a claim's direction: above 0, below 0 (by `least`), inside +-margin,
+    or open.
+    """
+    return np.select(
+        [low > 0, least < 0, (low > -margin) & (high < margin)],
+        [SUPPORTED, CONTRADICTED, NO_DIFFERENCE],
+        OPEN,
+    )
 
 
-def looks(values: np.ndarray, weights: Sequence[float], margin: float, most: int, first: int = 3, alpha: float = 0.05, of: int = 1) -> list[Look]:
+def looks(
+    values: np.ndarray,
+    weights: Sequence[float],
+    margin: float,
+    most: int,
+    first: int = 3,
+    alpha: float = 0.05,
+    of: int = 1,
+) -> list[Look]:
     """Every look that n seeds allow: look k takes seeds 0 .. k - 1 and no others.
 
-    values: (rows, ..., n). of: m, the comparisons of the claim; "contradicted" takes alpha / m (Bonferroni), the others alpha:
-    "supported" needs all comparisons of a claim (intersection-union test, Berger 1982).
+    values: (rows, ..., n). of: m, the comparisons of the claim; "contradicted" takes alpha / m (Bonferroni),
+    the others alpha: "supported" needs all comparisons of a claim (intersection-union test, Berger 1982).
     """
     values = np.asarray(values, float)
     out = []
     for k in range(first, min(values.shape[-1], most) + 1):
         estimate, error, freedom = contrast(values[..., :k], weights)
-        half, strict = (half_width(error, freedom, nominal_levels(most, first, a)[k]) for a in (alpha, alpha / of))
+        half, strict = (
+            half_width(error, freedom, nominal_levels(most, first, a)[k]) for a in (alpha, alpha / of)
+        )
         low, high, least = estimate - half, estimate + half, estimate + strict
         out.append(Look(k, estimate, low, high, least, outcome(low, high, least, margin)))
     return out
 
 
 def settled(outcomes: Sequence[str]) -> int | None:
-    """The place of the first look that is not open: the verdict is made there and stays. None when all are."""
+    """The place of the first look that is not open: the verdict is made there and stays. None when all are
+    open.
+    """
     return next((place for place, found in enumerate(outcomes) if found != OPEN), None)
 
 
@@ -116,12 +148,26 @@ def across(outcomes: Sequence[str]) -> str:
     return DEPENDS if {SUPPORTED, CONTRADICTED} <= set(outcomes) else OPEN
 
 
-def seeds_needed(values: np.ndarray, weights: Sequence[float], margin: float, most: int, first: int = 3, alpha: float = 0.05) -> int | None:
-    """The fewest seeds past the present k, up to `most`, at which the present spread gives an interval of at most +-margin; None: more."""
+def seeds_needed(
+    values: np.ndarray,
+    weights: Sequence[float],
+    margin: float,
+    most: int,
+    first: int = 3,
+    alpha: float = 0.05,
+) -> int | None:
+    """The fewest seeds past the present k, up to `most`, at which the present spread gives an interval of at
+    most +-margin; None: more.
+    """
     k = np.asarray(values).shape[-1]
     _, error, freedom = contrast(values, weights)
     for n in range(max(k + 1, first), most + 1):
-        if half_width(error * math.sqrt(k / n), freedom * (n - 1) / (k - 1), nominal_levels(most, first, alpha)[n]) <= margin:
+        if (
+            half_width(
+                error * math.sqrt(k / n), freedom * (n - 1) / (k - 1), nominal_levels(most, first, alpha)[n]
+            )
+            <= margin
+        ):
             return n
     return None
 
@@ -135,8 +181,10 @@ def share(count: int, of: int, alpha: float = 0.05) -> tuple[float, float]:
 
 
 def any_false(comparisons: Sequence[int], alpha: float = 0.05) -> float:
-    """About the chance that any of several claims gets a false verdict when nothing is true, given how many comparisons each has.
+    """About the chance that any of several claims gets a false verdict when nothing is true, given how many
+    comparisons each has.
 
-    A claim of m independent ones is contradicted with alpha / 2 and supported, by all of them, with (alpha / 2)^m.
+    A claim of m independent ones is contradicted with alpha / 2 and supported, by all of them, with (alpha /
+    2)^m.
     """
     return 1 - math.prod(1 - alpha / 2 - (alpha / 2) ** m for m in comparisons)

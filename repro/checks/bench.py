@@ -1,4 +1,6 @@
-"""How fast this is beside what a user could pick instead: the measurements in benchmarks/ as one table and one JSON file."""
+"""How fast this is beside what a user could pick instead: the measurements in benchmarks/ as one table and
+one JSON file.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ from types import ModuleType
 import pandas as pd
 
 from .. import runs
-from ..config import ReproError, choose
 from ..analysis.frames import to_markdown
+from ..config import ReproError, choose
 
 log = logging.getLogger(__name__)
 
 PLAIN = runs.PROJECT / "benchmarks" / "plain_loop.py"
 SECTIONS = {  # file in benchmarks/ -> what it measures
-    "training": "images per second of the whole machine against the plain loop and peers, and against the convolution limit",
+    "training": (
+        "images per second of the whole machine against the plain loop and peers, and against the convolution"
+        " limit"
+    ),
     "attention": "memory and time of attention at 64x64",
     "scoring": "scores against clean-fid's own",
     "studies": "the command, and notebooks over finished runs",
@@ -48,6 +53,7 @@ class Line:
 
     @property
     def met(self) -> bool | None:
+        """Whether the target is met; None where there is no target."""
         if not self.target:
             return None
         sign, bound = self.target.split()
@@ -62,7 +68,8 @@ def benchmark(name: str) -> ModuleType:
 
 
 def load_peer(path: str | Path) -> Peer:
-    """`build` of a peer: a Python file, or a checkout that has one named bench_peer.py (see benchmarks/plain_loop.py).
+    """`build` of a peer: a Python file, or a checkout that has one named bench_peer.py (see
+    benchmarks/plain_loop.py).
 
     Raises ReproError when it cannot be loaded or has none.
     """
@@ -73,11 +80,15 @@ def load_peer(path: str | Path) -> Peer:
     except KeyError:
         raise ReproError(f"{path} has no function build(width): see benchmarks/plain_loop.py.") from None
     except Exception as error:
-        raise ReproError(f"{path} cannot be loaded ({type(error).__name__}: {error}): name a Python file that runs here.") from error
+        raise ReproError(
+            f"{path} cannot be loaded ({type(error).__name__}: {error}): name a Python file that runs here."
+        ) from error
 
 
 def measure(sections: list[str], repeats: int, peers: list[str]) -> Iterator[Line]:
-    """The lines of the sections, as they are measured. Raises ReproError for an unknown section or an unusable peer."""
+    """The lines of the sections, as they are measured. Raises ReproError for an unknown section or an
+    unusable peer.
+    """
     chosen = [choose("section", name, SECTIONS) for name in sections]
     for path in peers:
         load_peer(path)  # a mistake ends here
@@ -92,8 +103,13 @@ def table(lines: list[Line]) -> pd.DataFrame:
     met = {True: "met", False: "MISSED", None: ""}
     return pd.DataFrame(
         {
-            "": line.what, "ours": f"{number(line.ours)} {line.unit}", "against": line.against, "other": number(line.other),
-            "ratio": number(line.ratio), "target": line.target, "reached": met[line.met],
+            "": line.what,
+            "ours": f"{number(line.ours)} {line.unit}",
+            "against": line.against,
+            "other": number(line.other),
+            "ratio": number(line.ratio),
+            "target": line.target,
+            "reached": met[line.met],
         }
         for line in lines
     )
@@ -103,11 +119,22 @@ def write(lines: list[Line], repeats: int, path: Path) -> None:
     """All lines with what made them, as JSON, and beside it the table as Markdown."""
     import torch
 
-    machine = {"processor": runs.processor(), "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__, "code": runs.code_revision()}
+    machine = {
+        "processor": runs.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "torch": torch.__version__,
+        "code": runs.code_revision(),
+    }
     machine["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     machine["repeats"] = repeats
     content = machine | {"lines": [asdict(line) | {"met": line.met} for line in lines]}
     runs.write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-    made = f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}, PyTorch {machine['torch']}"
-    text = f"# Speed\n\nWritten by `repro bench`: medians of {repeats} turns on {made}. Of a shared machine only the ratios mean something.\n\n"
+    made = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}, PyTorch"
+        f" {machine['torch']}"
+    )
+    text = (
+        f"# Speed\n\nWritten by `repro bench`: medians of {repeats} turns on {made}. Of a shared machine only"
+        " the ratios mean something.\n\n"
+    )
     runs.write_atomically(path.with_suffix(".md"), (text + to_markdown(table(lines)) + "\n").encode())

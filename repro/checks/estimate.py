@@ -14,19 +14,26 @@ import pandas as pd
 import torch
 
 from .. import paper
-from ..networks import resnet
-from ..scoring import evaluate
-from ..training import loop
 from ..config import Config, Preset, ReproError
 from ..data.images import SHAPES_COUNT, Batches, ImageData
+from ..networks import resnet
+from ..scoring import evaluate
 from ..scoring.features import load_extractor
 from ..studies.study import Study
+from ..training import loop
 
 log = logging.getLogger(__name__)
 
-IMAGES = {"symmetric_shapes": SHAPES_COUNT, "cifar10": 50_000, "tiny-imagenet": 100_000, "imagenet": 1_281_167}  # of the training splits
+IMAGES = {
+    "symmetric_shapes": SHAPES_COUNT,
+    "cifar10": 50_000,
+    "tiny-imagenet": 100_000,
+    "imagenet": 1_281_167,
+}  # of the training splits
 CLASSES = {"symmetric_shapes": 10, "cifar10": 10, "tiny-imagenet": 200, "imagenet": 1000}
-CPU_WORK = 64 * 32**2 * 16  # images x pixels x width of a step measured on a CPU: a whole one of 256 images at 128 px takes minutes
+CPU_WORK = (
+    64 * 32**2 * 16
+)  # images x pixels x width of a step measured on a CPU: a whole one of 256 images at 128 px takes minutes
 STEPS = 3  # timed, after one that warms up
 MOST_DEVICES = 4  # that share a run: the released code's number
 DISK = 1.0  # GB/s that a run writes to shared storage, assumed
@@ -66,10 +73,18 @@ def measure(config: Config, device: str) -> Cost:
     """Run a few updates of a configuration on random images, and scale them to the preset's batch."""
     preset = config.preset
     batch = measured_batch(preset, device)
-    small = dataclasses.replace(config, preset=dataclasses.replace(preset, batch_size=batch), num_classes=CLASSES[preset.dataset])
+    small = dataclasses.replace(
+        config, preset=dataclasses.replace(preset, batch_size=batch), num_classes=CLASSES[preset.dataset]
+    )
     rng = np.random.default_rng(0)
     shape = (batch, preset.resolution, preset.resolution, 3)
-    data = ImageData("random", rng.integers(0, 256, shape, dtype=np.uint8), rng.integers(2, size=batch), ("0", "1"), "random")
+    data = ImageData(
+        "random",
+        rng.integers(0, 256, shape, dtype=np.uint8),
+        rng.integers(2, size=batch),
+        ("0", "1"),
+        "random",
+    )
     g, d = (network.to(device) for network in resnet.build(small))
     optimiser_g, optimiser_d = loop.make_optimisers(small, g, d)
     precision = loop.native_precision(preset.precision)
@@ -95,7 +110,9 @@ def extraction(preset: Preset, device: str) -> float | None:
     except ReproError as error:
         log.warning("%s", error)
         return None
-    images = np.random.default_rng(0).integers(0, 256, (evaluate.BATCH // 5, preset.resolution, preset.resolution, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(
+        0, 256, (evaluate.BATCH // 5, preset.resolution, preset.resolution, 3), dtype=np.uint8
+    )
     return _seconds(lambda: evaluate.extract(extractor, images), device) / len(images)
 
 
@@ -107,15 +124,23 @@ def measure_rows(study: Study, device: str) -> dict[str, Cost]:
     for task in study.tasks(paper.TABLES):
         if task.row not in costs:
             costs[task.row] = measure(task.config, device)
-            log.info("%s: %.3g s a step of %d images", task.row, _step(costs[task.row], task.config), study.preset.batch_size)
+            log.info(
+                "%s: %.3g s a step of %d images",
+                task.row,
+                _step(costs[task.row], task.config),
+                study.preset.batch_size,
+            )
     return costs
 
 
-def scaling(preset: Preset, devices: list[int], images_per_second: float, seeds: int | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """What training a whole study takes on clusters of so many GPUs, and what it asks of storage and driver; the assumptions in words.
+def scaling(
+    preset: Preset, devices: list[int], images_per_second: float, seeds: int | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """What training a whole study takes on clusters of so many GPUs, and what it asks of storage and driver;
+    the assumptions in words.
 
-    images_per_second: of one GPU on the row without a block; the other rows' costs relative to it are measured here. Where there
-    are more GPUs than runs, each run has up to MOST_DEVICES of them.
+    images_per_second: of one GPU on the row without a block; the other rows' costs relative to it are
+    measured here. Where there are more GPUs than runs, each run has up to MOST_DEVICES of them.
     """
     from ..studies.cluster import REPORT_SECONDS
 
@@ -132,24 +157,43 @@ def scaling(preset: Preset, devices: list[int], images_per_second: float, seeds:
         wall = max(sum(hours) / (at_once * each), max(hours) / each)
         writing = max(loop.CHECKPOINT_SECONDS, state / DISK / loop.CHECKPOINT_SHARE)
         return {
-            "GPUs": f"{count:,}", "runs at once": at_once, "GPUs a run": each, "hours": f"{wall:,.0f}", "days": f"{wall / 24:,.1f}",
+            "GPUs": f"{count:,}",
+            "runs at once": at_once,
+            "GPUs a run": each,
+            "hours": f"{wall:,.0f}",
+            "days": f"{wall / 24:,.1f}",
             "GPUs idle": f"{1 - sum(hours) / (wall * count):.0%}",
-            "images read, MB/s": f"{at_once * each * images_per_second * preset.resolution**2 * 3 / 1e6:,.0f}",
+            "images read, MB/s": (
+                f"{at_once * each * images_per_second * preset.resolution**2 * 3 / 1e6:,.0f}"
+            ),
             "checkpoints written, MB/s": f"{1000 * at_once * state / writing:,.0f}",
             "messages to the driver a second": f"{at_once / REPORT_SECONDS:,.1f}",
         }
 
     words = [
-        f"{len(tasks)} runs ({len(costs)} distinct rows, {study.seeds} seeds) of {preset.steps:,} steps of {preset.batch_size}: {sum(hours):,.0f} GPU-hours of training; scoring is not in it.",
-        f"One GPU trains the row without a block at {images_per_second:,.0f} images a second (--images-per-second, not measured here); the rows' costs beside that row's were measured on"
-        f" {torch.cuda.get_device_name() if device == 'cuda' else 'this processor'}. Several GPUs on one run are taken as that many times faster.",
-        f"A checkpoint has {state:.2f} GB and is written at {DISK:g} GB/s, at most {loop.CHECKPOINT_SHARE:.0%} of the time and once a minute; no more than {MOST_DEVICES} GPUs share a run.",
+        (
+            f"{len(tasks)} runs ({len(costs)} distinct rows, {study.seeds} seeds) of {preset.steps:,} steps"
+            f" of {preset.batch_size}: {sum(hours):,.0f} GPU-hours of training; scoring is not in it."
+        ),
+        (
+            f"One GPU trains the row without a block at {images_per_second:,.0f} images a second"
+            " (--images-per-second, not measured here); the rows' costs beside that row's were measured on"
+            f" {torch.cuda.get_device_name() if device == 'cuda' else 'this processor'}. Several GPUs on one"
+            " run are taken as that many times faster."
+        ),
+        (
+            f"A checkpoint has {state:.2f} GB and is written at {DISK:g} GB/s, at most"
+            f" {loop.CHECKPOINT_SHARE:.0%} of the time and once a minute; no more than {MOST_DEVICES} GPUs"
+            " share a run."
+        ),
     ]
     return pd.DataFrame(map(line, devices)), words
 
 
 def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """A line per table and one for the study (rows that tables share counted once), and the assumptions in words."""
+    """A line per table and one for the study (rows that tables share counted once), and the assumptions in
+    words.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     study = Study(preset.name, seeds or preset.seeds, executor="none")
     costs = measure_rows(study, device)
@@ -159,16 +203,27 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
     def line(name: str, tables: list[str]) -> dict:
         tasks = study.tasks(tables)
         training = [preset.steps * _step(costs[t.row], t.config) / 3600 for t in tasks]
-        scoring = [scores * preset.samples * (costs[t.row].image + (of_an_image or 0.0)) / 3600 for t in tasks]
+        scoring = [
+            scores * preset.samples * (costs[t.row].image + (of_an_image or 0.0)) / 3600 for t in tasks
+        ]
         runs = [a + b for a, b in zip(training, scoring, strict=True)]
         wall = max(sum(runs) / devices, max(runs))
         disk = sum(CHECKPOINTS * costs[t.row].checkpoint for t in tasks) / 1e9
         return {
-            "": name, "runs": len(tasks), "hours": f"{wall:,.1f}", "device-hours": f"{sum(runs):,.1f}", "of it training": f"{sum(training):,.1f}",
-            "scoring": f"{sum(scoring):,.1f}", "longest run, hours": f"{max(runs):,.1f}", "checkpoints, GB": f"{disk:,.2f}",
+            "": name,
+            "runs": len(tasks),
+            "hours": f"{wall:,.1f}",
+            "device-hours": f"{sum(runs):,.1f}",
+            "of it training": f"{sum(training):,.1f}",
+            "scoring": f"{sum(scoring):,.1f}",
+            "longest run, hours": f"{max(runs):,.1f}",
+            "checkpoints, GB": f"{disk:,.2f}",
         }
 
-    frame = pd.DataFrame([line(table.title.split(":")[0], [name]) for name, table in paper.TABLES.items()] + [line("whole study", list(paper.TABLES))])
+    frame = pd.DataFrame(
+        [line(table.title.split(":")[0], [name]) for name, table in paper.TABLES.items()]
+        + [line("whole study", list(paper.TABLES))]
+    )
     return frame, _assumptions(preset, device, devices, costs, of_an_image, study.seeds)
 
 
@@ -176,22 +231,49 @@ def _step(cost: Cost, config: Config) -> float:
     return config.recipe.d_steps * cost.update_d + cost.update_g
 
 
-def _assumptions(preset: Preset, device: str, devices: int, costs: dict[str, Cost], of_an_image: float | None, seeds: int) -> list[str]:
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{preset.threads} thread(s) of this processor ({os.cpu_count()} cores)"
-    out = [f"A device is {name}, one run on each at a time; {devices} of them, {seeds} seed(s) a row; nothing shares a row's work."]
+def _assumptions(
+    preset: Preset, device: str, devices: int, costs: dict[str, Cost], of_an_image: float | None, seeds: int
+) -> list[str]:
+    name = (
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"{preset.threads} thread(s) of this processor ({os.cpu_count()} cores)"
+    )
+    out = [
+        f"A device is {name}, one run on each at a time; {devices} of them, {seeds} seed(s) a row; nothing"
+        " shares a row's work."
+    ]
     if device == "cpu":
         if measured_batch(preset, device) < preset.batch_size:
-            out.append(f"A step was measured at {measured_batch(preset, device)} images: its time is taken as linear in the batch of {preset.batch_size}.")
+            out.append(
+                f"A step was measured at {measured_batch(preset, device)} images: its time is taken as linear"
+                f" in the batch of {preset.batch_size}."
+            )
         out.append("Nothing here says how fast a GPU is: run this command on one.")
-    out.append(f"Training grows linearly in steps ({preset.steps:,}), rows and seeds. Hours on many devices cannot fall below the longest run.")
+    out.append(
+        f"Training grows linearly in steps ({preset.steps:,}), rows and seeds. Hours on many devices cannot"
+        " fall below the longest run."
+    )
     if {"attention_8", "attention_64"} <= costs.keys():
         low, high = (costs[row].update_d + costs[row].update_g for row in ("attention_8", "attention_64"))
-        out.append(f"Not linear: attention's arithmetic grows with the square of the positions; a step with it at 64 takes {high / low:.2f} times one with it at 8.")
+        out.append(
+            "Not linear: attention's arithmetic grows with the square of the positions; a step with it at 64"
+            f" takes {high / low:.2f} times one with it at 8."
+        )
     scored = f"{preset.samples:,} samples every {preset.score_every:,} steps"
     if of_an_image is None:
-        out.append(f"Scoring ({scored}) counts the generator only: the weights of Inception could not be had, so its own time is NOT in these hours.")
+        out.append(
+            f"Scoring ({scored}) counts the generator only: the weights of Inception could not be had, so its"
+            " own time is NOT in these hours."
+        )
     else:
-        out.append(f"Scoring ({scored}): {1 / of_an_image:,.0f} images a second through {preset.extractor}; the distances themselves are not counted.")
+        out.append(
+            f"Scoring ({scored}): {1 / of_an_image:,.0f} images a second through {preset.extractor}; the"
+            " distances themselves are not counted."
+        )
     data = IMAGES[preset.dataset] * preset.resolution**2 * 3 / 1e9
-    out.append(f"Disk: {CHECKPOINTS} checkpoints a run (newest, the one before, best); the prepared images take {data:,.2f} GB more, once a machine.")
+    out.append(
+        f"Disk: {CHECKPOINTS} checkpoints a run (newest, the one before, best); the prepared images take"
+        f" {data:,.2f} GB more, once a machine."
+    )
     return out

@@ -1,8 +1,9 @@
-"""The regression check: what runs recorded beside a committed reference, each number within a tolerance that was measured.
+"""The regression check: what runs recorded beside a committed reference, each number within a tolerance that
+was measured.
 
-Training a GAN is chaotic: a rounding error of the first step is a different picture a hundred steps later. So a number's
-tolerance is what another arithmetic makes of it. The preset `rehearsal` takes few steps in fp32, where that is the last
-digits; it catches what a study's own numbers cannot tell from chance.
+Training a GAN is chaotic: a rounding error of the first step is a different picture a hundred steps later. So
+a number's tolerance is what another arithmetic makes of it. The preset `rehearsal` takes few steps in fp32,
+where that is the last digits; it catches what a study's own numbers cannot tell from chance.
 """
 
 from __future__ import annotations
@@ -17,33 +18,52 @@ import numpy as np
 import pandas as pd
 
 from .. import paper, runs
+from ..analysis.verdicts import verdicts
 from ..config import ReproError, choose
 from ..studies.study import Study, Task
 from ..studies.trainer import train
-from ..analysis.verdicts import verdicts
 
-# Environments in which this processor computes as a lesser one would: other kernels, other orders of summation, no bf16
+# Environments in which this processor computes as a lesser one would: other kernels, other orders of
+# summation, no bf16
 ARITHMETICS = {
     "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"},
     "SSE4.1": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_CBWR": "COMPATIBLE"},
 }
 FACTOR = 2.0  # a tolerance is this many times the largest difference seen between arithmetics,
-CHAOTIC_FACTOR = {"history": 6.0, "scores": 3.0, "shadow": 3.0}  # and this many where that is past CHAOTIC of the spread over seeds: a third
-CHAOTIC = 0.1  # arithmetic (resampling fused with its convolutions, 1e-14 apart in float64) went up to 4.6 and 2.1 times as far there
+CHAOTIC_FACTOR = {
+    "history": 6.0,
+    "scores": 3.0,
+    "shadow": 3.0,
+}  # and this many where that is past CHAOTIC of the spread over seeds: a third
+# arithmetic (resampling fused with its convolutions, 1e-14 apart in float64) went up to 4.6 and 2.1 times as
+# far there
+CHAOTIC = 0.1
 ROUNDING = 2.0**-22  # and at least this share of the number: two units in the last place of fp32
-MEASURED = ("history", "scores", "shadow", "real", "noise")  # numbers with a tolerance; everything else must be equal
+MEASURED = (
+    "history",
+    "scores",
+    "shadow",
+    "real",
+    "noise",
+)  # numbers with a tolerance; everything else must be equal
 HOW = (
-    "largest_difference: the largest absolute difference, over all rows and training seeds, between runs of equal configuration in"
-    " the processor's own arithmetic and in those of `arithmetics`, at this step. A tolerance is 2 times the largest up to its step (6 times"
-    " in history and 3 in scores and shadow once one was past a tenth of seed_spread: rounding has become chance there), and at least 2^-22 of the number. seed_spread: the"
-    " standard deviation over training seeds (root mean square over rows): a tolerance above it notices only what is larger than chance."
+    "largest_difference: the largest absolute difference, over all rows and training seeds, between runs of"
+    " equal configuration in the processor's own arithmetic and in those of `arithmetics`, at this step. A"
+    " tolerance is 2 times the largest up to its step (6 times in history and 3 in scores and shadow once one"
+    " was past a tenth of seed_spread: rounding has become chance there), and at least 2^-22 of the number."
+    " seed_spread: the standard deviation over training seeds (root mean square over rows): a tolerance above"
+    " it notices only what is larger than chance."
 )
 
-Values = dict[tuple[str, int], object]  # by quantity, such as "history.loss_d", and step (0 where there is none)
+Values = dict[
+    tuple[str, int], object
+]  # by quantity, such as "history.loss_d", and step (0 where there is none)
 
 
 def values(record: dict) -> Values:
-    """Everything a run recorded but its times, its machine and its attention (taken from the samples whose scores are here)."""
+    """Everything a run recorded but its times, its machine and its attention (taken from the samples whose
+    scores are here).
+    """
 
     def flat(prefix: str, of: dict) -> Iterable[tuple[str, object]]:
         for name, value in of.items():
@@ -57,29 +77,40 @@ def values(record: dict) -> Values:
         out |= {(name, 0): value for name, value in flat(part, record.get(part, {}))}
     for part in ("history", "scores"):
         for entry in record[part]:
-            out |= {(name, entry["step"]): value for name, value in flat(part, entry) if name != f"{part}.step"}
+            out |= {
+                (name, entry["step"]): value for name, value in flat(part, entry) if name != f"{part}.step"
+            }
     return out
 
 
 def kind(quantity: str) -> str | None:
-    """The name under which a quantity's tolerance stands (one for the gammas of all feature maps); None: it must be equal."""
+    """The name under which a quantity's tolerance stands (one for the gammas of all feature maps); None: it
+    must be equal.
+    """
     parts = quantity.split(".")
     return ".".join(parts[:2]) if parts[0] in MEASURED else None
 
 
 def tolerances_path(reference: Study) -> Path:
+    """Where the tolerances of a reference are stored."""
     return reference.folder / "tolerances.json"
 
 
 def read_tolerances(reference: Study) -> dict:
+    """The stored tolerances of a reference. Raises ReproError when there are none or they cannot be read."""
     path = tolerances_path(reference)
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         name = reference.preset.name
-        raise ReproError(f"{path} does not exist: repro calibrate --preset {name} measures the tolerances of results/{name}.") from None
+        raise ReproError(
+            f"{path} does not exist: repro calibrate --preset {name} measures the tolerances of"
+            f" results/{name}."
+        ) from None
     except ValueError as error:
-        raise ReproError(f"{path} cannot be read ({error}): restore it from git or run repro calibrate again.") from error
+        raise ReproError(
+            f"{path} cannot be read ({error}): restore it from git or run repro calibrate again."
+        ) from error
 
 
 def tolerance(tolerances: dict, quantity: str, step: int, value: float) -> float:
@@ -88,14 +119,21 @@ def tolerance(tolerances: dict, quantity: str, step: int, value: float) -> float
     spread = tolerances["seed_spread"].get(kind(quantity), {})
     seen = {at: difference for at, difference in steps.items() if int(at) <= step}
     if not seen:
-        raise ReproError(f"No tolerance was measured for {quantity} at step {step}: run repro calibrate again.")
-    chaotic = any(difference > CHAOTIC * spread[at] > ROUNDING * abs(value) for at, difference in seen.items() if at in spread)
+        raise ReproError(
+            f"No tolerance was measured for {quantity} at step {step}: run repro calibrate again."
+        )
+    chaotic = any(
+        difference > CHAOTIC * spread[at] > ROUNDING * abs(value)
+        for at, difference in seen.items()
+        if at in spread
+    )
     factor = CHAOTIC_FACTOR.get(quantity.split(".")[0], FACTOR) if chaotic else FACTOR
     return max(factor * max(seen.values()), ROUNDING * abs(value))
 
 
 def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dict | None) -> pd.DataFrame:
-    """A line per recorded value of the tasks' runs and per verdict: run, quantity, step, reference, now, tolerance, equal, passed.
+    """A line per recorded value of the tasks' runs and per verdict: run, quantity, step, reference, now,
+    tolerance, equal, passed.
 
     Without `tolerances` nothing but an equal value passes.
     """
@@ -105,7 +143,9 @@ def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dic
         bound = 0.0
         if tolerances and kind(quantity) and a is not None and b is not None:
             bound = tolerance(tolerances, quantity, step, a)
-        lines.append((run, quantity, step, a, b, bound, a == b, a == b or (bound > 0 and abs(b - a) <= bound)))
+        lines.append(
+            (run, quantity, step, a, b, bound, a == b, a == b or (bound > 0 and abs(b - a) <= bound))
+        )
 
     tasks = list(tasks)
     for task in tasks:
@@ -120,14 +160,21 @@ def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dic
     names = [claim.name for claim in paper.CLAIMS]
     for name, a, b in zip(names, *(verdicts(study)["verdict"] for study in (reference, now)), strict=True):
         line("verdicts", name, 0, a, b)
-    return pd.DataFrame(lines, columns=["run", "quantity", "step", "reference", "now", "tolerance", "equal", "passed"])
+    return pd.DataFrame(
+        lines, columns=["run", "quantity", "step", "reference", "now", "tolerance", "equal", "passed"]
+    )
 
 
 def digest(frame: pd.DataFrame) -> pd.DataFrame:
-    """For a reader: each quantity that failed, at its first such step; of the others, per run, the nearest to its tolerance of each kind."""
+    """For a reader: each quantity that failed, at its first such step; of the others, per run, the nearest to
+    its tolerance of each kind.
+    """
     measured = frame["tolerance"] > 0
     share = (frame["now"][measured] - frame["reference"][measured]).abs() / frame["tolerance"][measured]
-    near = frame.assign(share=share.reindex(frame.index).fillna(0.0).astype(float), part=frame["quantity"].str.split(".").str[0])
+    near = frame.assign(
+        share=share.reindex(frame.index).fillna(0.0).astype(float),
+        part=frame["quantity"].str.split(".").str[0],
+    )
     failed = near[~near["passed"]].drop_duplicates(["run", "quantity"])
     rest = near[near["passed"] & (near["run"] != "verdicts")]
     nearest = near.loc[rest.groupby(["run", "part"], sort=False)["share"].idxmax()]
@@ -135,18 +182,25 @@ def digest(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([failed, nearest[~settings]])[[*frame.columns[:6], "passed"]].sort_index()
 
 
-def reference_tasks(reference: Study, now: Study, tables: Iterable[str] = (*paper.TABLES, paper.CHECK.name)) -> list[Task]:
-    """The runs of the tables that the reference holds: to train again, those of the paper's tables and of the check alone, as the
-    recipes would double its time. Raises ReproError when it holds none of them.
+def reference_tasks(
+    reference: Study, now: Study, tables: Iterable[str] = (*paper.TABLES, paper.CHECK.name)
+) -> list[Task]:
+    """The runs of the tables that the reference holds: to train again, those of the paper's tables and of the
+    check alone, as the recipes would double its time. Raises ReproError when it holds none of them.
     """
     tasks = [task for task in now.tasks(tables) if reference.run(task.row, task.seed).json_path.exists()]
     if not tasks:
-        raise ReproError(f"There are no runs of {now.preset.name} in {reference.folder}: name a folder such as results/smoke.")
+        raise ReproError(
+            f"There are no runs of {now.preset.name} in {reference.folder}: name a folder such as"
+            " results/smoke."
+        )
     return tasks
 
 
 def discard_stale(study: Study, tasks: Iterable[Task]) -> None:
-    """Remove the runs that other sources of this package made, so that what is compared is what the present code does."""
+    """Remove the runs that other sources of this package made, so that what is compared is what the present
+    code does.
+    """
     sources = runs.code_revision()["sources"]
     for task in tasks:
         run = study.run(task.row, task.seed)
@@ -159,7 +213,9 @@ def discard_stale(study: Study, tasks: Iterable[Task]) -> None:
 
 
 def measure(base: Study, twins: Iterable[Study], tasks: Iterable[Task]) -> dict:
-    """The tolerances' content: `base` holds the tasks of several training seeds, each twin those of seed 0 in one other arithmetic."""
+    """The tolerances' content: `base` holds the tasks of several training seeds, each twin those of seed 0 in
+    one other arithmetic.
+    """
     largest, seeds = {}, {}
 
     def numbers(study: Study, task: Task) -> Values:
@@ -189,8 +245,18 @@ def measure(base: Study, twins: Iterable[Study], tasks: Iterable[Task]) -> dict:
     return {"largest_difference": by_kind(largest), "seed_spread": by_kind(spread)}
 
 
-def calibrate(preset: str, reference: Study, seeds: int, arithmetics: Iterable[str], out: str, jobs: int | None, data: str | None) -> None:
-    """Train the reference's runs again, from `seeds` training seeds and in each of the `ARITHMETICS` named, and write its tolerances."""
+def calibrate(
+    preset: str,
+    reference: Study,
+    seeds: int,
+    arithmetics: Iterable[str],
+    out: str,
+    jobs: int | None,
+    data: str | None,
+) -> None:
+    """Train the reference's runs again, from `seeds` training seeds and in each of the `ARITHMETICS` named,
+    and write its tolerances.
+    """
     chosen = {name: ARITHMETICS[choose("arithmetic", name, ARITHMETICS)] for name in arithmetics}
 
     def trained(folder: str, count: int, environment: dict) -> tuple[Study, list[Task]]:
@@ -206,7 +272,14 @@ def calibrate(preset: str, reference: Study, seeds: int, arithmetics: Iterable[s
     twins = []
     for name, environment in chosen.items():
         folder = Path(out) / name
-        twins.append(trained(str(folder), 1, environment | {"REPRO_CACHE": str(runs.PROJECT / folder / "cache")})[0])
-    made_with = {"code": runs.code_revision(), "processor": runs.processor(), "seeds": seeds, "arithmetics": chosen}
+        twins.append(
+            trained(str(folder), 1, environment | {"REPRO_CACHE": str(runs.PROJECT / folder / "cache")})[0]
+        )
+    made_with = {
+        "code": runs.code_revision(),
+        "processor": runs.processor(),
+        "seeds": seeds,
+        "arithmetics": chosen,
+    }
     content = {"how": HOW, **made_with, **measure(base, twins, tasks)}
     runs.write_atomically(tolerances_path(reference), (json.dumps(content, indent=1) + "\n").encode())

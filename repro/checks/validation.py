@@ -1,4 +1,6 @@
-"""What scores make of images whose quality is known: other real images, fewer of them, corrupted ones, missing classes."""
+"""What scores make of images whose quality is known: other real images, fewer of them, corrupted ones,
+missing classes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ FAMILIES = {  # set -> strengths, from nothing to strong
     "classes uneven": (2.0, 5.0, 20.0),  # how many times as frequent the first class is as the last
 }
 ANOTHER = "real, another number"
-NUMBERS = (0.2, 0.4, 2.0)  # other numbers of real images, as shares of the usual one, for the bias of small samples
+NUMBERS = (
+    0.2,
+    0.4,
+    2.0,
+)  # other numbers of real images, as shares of the usual one, for the bias of small samples
 
 
 def corrupt(images: np.ndarray, labels: np.ndarray, family: str, strength: float) -> np.ndarray:
@@ -46,12 +52,20 @@ def corrupt(images: np.ndarray, labels: np.ndarray, family: str, strength: float
 
 
 def sets(data: ImageData, pool: np.ndarray, count: int) -> Iterator[tuple[str, float, np.ndarray]]:
-    """Name, strength and images uint8 (N, R, R, 3) of each set made of `count` of the images that `pool` indexes."""
-    chosen = [np.sort(pool[-round(count * share) :]) for share in (1, *NUMBERS) if round(count * share) <= len(pool)]
+    """Name, strength and images uint8 (N, R, R, 3) of each set made of `count` of the images that `pool`
+    indexes.
+    """
+    chosen = [
+        np.sort(pool[-round(count * share) :]) for share in (1, *NUMBERS) if round(count * share) <= len(pool)
+    ]
     for one in chosen:
         yield "real" if one is chosen[0] else ANOTHER, 0.0, data.images[one]
     images, labels = data.images[chosen[0]], data.labels[chosen[0]]
-    yield "real, drawn again", 0.0, images[np.sort(stream("validation", "again").choice(len(images), len(images)))]
+    yield (
+        "real, drawn again",
+        0.0,
+        images[np.sort(stream("validation", "again").choice(len(images), len(images)))],
+    )
     for family, strengths in FAMILIES.items():
         for strength in strengths:
             yield family, strength, corrupt(images, labels, family, strength)
@@ -59,8 +73,9 @@ def sets(data: ImageData, pool: np.ndarray, count: int) -> Iterator[tuple[str, f
 
 
 def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = True) -> pd.DataFrame:
-    """Scores of `sets` of the preset's held-out training images against its references. A line per set: COLUMNS, or without
-    `extended` those of them that need no pairs of images."""
+    """Scores of `sets` of the preset's held-out training images against its references. A line per set:
+    COLUMNS, or without `extended` those of them that need no pairs of images.
+    """
     from ..scoring import evaluate
     from ..scoring.features import load_extractor
 
@@ -73,11 +88,15 @@ def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = T
     lines = []
     for name, strength, images in sets(loaded, pool, min(preset.samples, len(pool))):
         found = evaluate.score(real, evaluate.extract(network, images, evaluate.KEPT), extended)
-        lines.append({"set": name, "strength": strength, "images": len(images)} | {c: found[c] for c in COLUMNS[3:] if c in found})
+        lines.append(
+            {"set": name, "strength": strength, "images": len(images)}
+            | {c: found[c] for c in COLUMNS[3:] if c in found}
+        )
     return pd.DataFrame(lines)
 
 
 def path_of(study: Study, extractor: str) -> Path:
+    """Where `stored` keeps an extractor's scores."""
     return study.folder / f"metrics-{extractor}.json"
 
 
@@ -88,13 +107,20 @@ def read(study: Study, extractor: str) -> pd.DataFrame | None:
 
 
 def stored(study: Study, extractor: str = "efficientnet_lite0") -> pd.DataFrame:
-    """`validate`, computed once and kept in the study's folder. Raises ReproError when it is not there and the study does not train."""
+    """`validate`, computed once and kept in the study's folder. Raises ReproError when it is not there and
+    the study does not train.
+    """
     frame = read(study, extractor)
     if frame is None:
         if study.executor == "none":
-            raise ReproError(f"{path_of(study, extractor)} does not exist: repro validate --preset {study.preset.name} computes it.")
+            raise ReproError(
+                f"{path_of(study, extractor)} does not exist: repro validate --preset {study.preset.name}"
+                " computes it."
+            )
         frame = validate(study, load(study.preset, study.data), extractor)
-        runs.write_atomically(path_of(study, extractor), (json.dumps(frame.to_dict("records"), indent=1) + "\n").encode())
+        runs.write_atomically(
+            path_of(study, extractor), (json.dumps(frame.to_dict("records"), indent=1) + "\n").encode()
+        )
     return frame
 
 
@@ -104,7 +130,15 @@ def generated(study: Study) -> pd.DataFrame:
     for path in sorted((study.folder / "runs").glob("*/seed*/run.json")):
         record = runs.Run(path.parent).read()
         for score in record["scores"]:
-            lines.append({"set": record["row"], "seed": record["config"]["seed"], "step": score["step"], "fid": score["fid"], "is": score["is"]})
+            lines.append(
+                {
+                    "set": record["row"],
+                    "seed": record["config"]["seed"],
+                    "step": score["step"],
+                    "fid": score["fid"],
+                    "is": score["is"],
+                }
+            )
     return pd.DataFrame(lines, columns=["set", "seed", "step", "fid", "is"])
 
 
@@ -114,7 +148,9 @@ def undamaged(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def extrapolated(frame: pd.DataFrame) -> float:
-    """FID of real images at an endless number of them: a line through FID over 1/N (Chong and Forsyth 2020, arXiv 1911.07023)."""
+    """FID of real images at an endless number of them: a line through FID over 1/N (Chong and Forsyth 2020,
+    arXiv 1911.07023).
+    """
     real = undamaged(frame)
     return float(np.polyfit(1 / real["images"], real["fid"], 1)[1])
 
@@ -126,10 +162,13 @@ def family(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def orderly(frame: pd.DataFrame) -> pd.DataFrame:
-    """Whether a score worsens with each step of a family's strength, from real images on: a line per family."""
+    """Whether a score worsens with each step of a family's strength, from real images on: a line per
+    family.
+    """
     kept = {name: family(frame, name) for name in FAMILIES}
     return pd.DataFrame(
-        {"set": name} | {c: bool((of[c].diff().dropna() > 0).all()) for c in ("fid", "kid") if c in of} for name, of in kept.items()
+        {"set": name} | {c: bool((of[c].diff().dropna() > 0).all()) for c in ("fid", "kid") if c in of}
+        for name, of in kept.items()
     )
 
 

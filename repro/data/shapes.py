@@ -1,8 +1,10 @@
-"""SymmetricShapes: the embedded data set, drawn by this file in seconds at any resolution, the same on every machine.
+"""SymmetricShapes: the embedded data set, drawn by this file in seconds at any resolution, the same on every
+machine.
 
-Ten classes: five shapes, each in pictures that are mirrored left to right, or turned by 180 degrees. One half is drawn (an
-anti-aliased shape of random place, size, angle and colour on a soft background) and the other half is its exact symmetric
-partner: a rule between far apart pixels, of the kind the paper says self-attention helps with, that `consistency` measures.
+Ten classes: five shapes, each in pictures that are mirrored left to right, or turned by 180 degrees. One half
+is drawn (an anti-aliased shape of random place, size, angle and colour on a soft background) and the other
+half is its exact symmetric partner: a rule between far apart pixels, of the kind the paper says
+self-attention helps with, that `consistency` measures.
 """
 
 from __future__ import annotations
@@ -36,19 +38,25 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return np.maximum(np.abs(x) * 0.866 + y * 0.5, -y) - 0.55
     if shape == "ring":
         return np.abs(np.sqrt(x * x + y * y) - 0.75) - 0.3
-    arm_x, arm_y = np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.35), np.maximum(np.abs(y) - 1.0, np.abs(x) - 0.35)
+    arm_x, arm_y = (
+        np.maximum(np.abs(x) - 1.0, np.abs(y) - 0.35),
+        np.maximum(np.abs(y) - 1.0, np.abs(x) - 0.35),
+    )
     return np.minimum(arm_x, arm_y)  # cross
 
 
 def symmetric_shapes(n: int, resolution: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Draw `n` images. Returns uint8 (n, resolution, resolution, 3) and labels int64 (n,); class i % 10 for image i.
+    """Draw `n` images. Returns uint8 (n, resolution, resolution, 3) and labels int64 (n,); class i % 10 for
+    image i.
 
     Only IEEE-exact operations (no sine or exponential), so that every machine draws the same bytes.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(n, dtype=np.int64) % len(CLASS_NAMES)
     half = resolution // 2
-    rows, columns = np.meshgrid((np.arange(resolution) + 0.5) / resolution, (np.arange(half) + 0.5) / resolution, indexing="ij")
+    rows, columns = np.meshgrid(
+        (np.arange(resolution) + 0.5) / resolution, (np.arange(half) + 0.5) / resolution, indexing="ij"
+    )
     down, across = rows[..., None], 2 * columns[..., None]  # 0 .. 1 over the half
     images = np.empty((n, resolution, resolution, 3), np.uint8)
     for i in range(n):
@@ -72,11 +80,13 @@ def symmetric_shapes(n: int, resolution: int, seed: int = 0) -> tuple[np.ndarray
 
 
 def consistency(images: np.ndarray, labels: np.ndarray) -> float:
-    """How well the two halves of each image obey its class's symmetry: 1 for real images, 0 for unrelated halves.
+    """How well the two halves of each image obey its class's symmetry: 1 for real images, 0 for unrelated
+    halves.
 
-    1 minus the mean squared error between each image's left half and its symmetric partner's, over the same error between
-    mismatched pairs (the partner taken from the next image of the class). Each half's mean colour is taken out first: an
-    image of one flat colour shows no structure that could be consistent. 0 where nothing varies.
+    1 minus the mean squared error between each image's left half and its symmetric partner's, over the same
+    error between mismatched pairs (the partner taken from the next image of the class). Each half's mean
+    colour is taken out first: an image of one flat colour shows no structure that could be consistent. 0
+    where nothing varies.
 
     images: uint8 (N, R, R, 3), at least two of some class; labels: (N,).
     """

@@ -15,18 +15,22 @@ from ..config import Recipe, ReproError, SizeNotAvailable
 
 
 class SpectralNorm(nn.Module):
-    """Divide a weight by its largest singular value, estimated by power iteration (Miyato et al. 2018, arXiv 1802.05957).
+    """Divide a weight by its largest singular value, estimated by power iteration (Miyato et al. 2018, arXiv
+    1802.05957).
 
-    A parametrisation: while the module is in training mode each evaluation runs `iterations` power iterations first, from
-    the vector `u` kept between updates. Inside `parametrize.cached()` a weight is evaluated once, however often it is used.
+    A parametrisation: while the module is in training mode each evaluation runs `iterations` power iterations
+    first, from the vector `u` kept between updates. Inside `parametrize.cached()` a weight is evaluated once,
+    however often it is used.
 
-    through: whether sigma's gradient flows through the iterations (the released code, which has no stop-gradient in
-    `spectral_normed_weight`), or takes u and v as constants (Miyato et al., and PyTorch's own).
-    in_evaluation: iterate from u in evaluation too, without keeping the result (BigGAN-PyTorch's `power_iteration`): u may then be
-    of any length, as an average of unit vectors is.
+    through: whether sigma's gradient flows through the iterations (the released code, which has no
+    stop-gradient in `spectral_normed_weight`), or takes u and v as constants (Miyato et al., and PyTorch's
+    own). in_evaluation: iterate from u in evaluation too, without keeping the result (BigGAN-PyTorch's
+    `power_iteration`): u may then be of any length, as an average of unit vectors is.
     """
 
-    def __init__(self, weight: Tensor, eps: float, iterations: int, through: bool, in_evaluation: bool = False):
+    def __init__(
+        self, weight: Tensor, eps: float, iterations: int, through: bool, in_evaluation: bool = False
+    ):
         super().__init__()
         self.eps, self.iterations, self.through, self.in_evaluation = eps, iterations, through, in_evaluation
         matrix = weight.detach().flatten(1)
@@ -34,6 +38,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("v", F.normalize(matrix.T @ self.u, dim=0, eps=eps))
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The weight (out, ...) divided by its spectral norm sigma, in the same shape."""
         with torch.autocast(weight.device.type, enabled=False):
             matrix = weight.flatten(1)  # (out, in * k * k)
             u, v = self.u, self.v
@@ -43,7 +48,8 @@ class SpectralNorm(nn.Module):
                         v = F.normalize(matrix.T @ u, dim=0, eps=self.eps)
                         u = F.normalize(matrix @ v, dim=0, eps=self.eps)
             if self.training:
-                # new tensors, not new values: backward needs the old ones, and a compiled graph would find them overwritten
+                # new tensors, not new values: backward needs the old ones, and a compiled graph would find
+                # them overwritten
                 self.u, self.v = u.detach(), v.detach()
             return weight / (u @ (matrix @ v))
 
@@ -51,18 +57,26 @@ class SpectralNorm(nn.Module):
 def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module:
     """Register `SpectralNorm` on `module.weight` when `enabled`."""
     if enabled:
-        norm = SpectralNorm(module.weight, recipe.sn_eps, recipe.sn_iterations, recipe.sn_through_iteration, recipe.ema_buffers)
+        norm = SpectralNorm(
+            module.weight,
+            recipe.sn_eps,
+            recipe.sn_iterations,
+            recipe.sn_through_iteration,
+            recipe.ema_buffers,
+        )
         parametrize.register_parametrization(module, "weight", norm, unsafe=True)
     return module
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm of so many images together (`recipe.bn_batch`), however many devices hold them; None is the whole batch.
+    """Batch norm of so many images together (`recipe.bn_batch`), however many devices hold them; None is the
+    whole batch.
 
-    In training mode the batch, all ranks' parts after one another, is split into groups of that many images, each normalised by
-    itself: the released code's batch norm is per device, of 64 images. The moving averages take the groups' mean. A group that
-    several ranks hold is the whole batch: its mean and variance are then averaged over the ranks (PyTorch's SyncBatchNorm runs
-    on GPUs only). Raises ReproError when groups and ranks do not fit.
+    In training mode the batch, all ranks' parts after one another, is split into groups of that many images,
+    each normalised by itself: the released code's batch norm is per device, of 64 images. The moving averages
+    take the groups' mean. A group that several ranks hold is the whole batch: its mean and variance are then
+    averaged over the ranks (PyTorch's SyncBatchNorm runs on GPUs only). Raises ReproError when groups and
+    ranks do not fit.
     """
 
     def __init__(self, channels: int, recipe: Recipe, momentum: float, affine: bool = True):
@@ -79,14 +93,19 @@ class BatchNorm(nn.BatchNorm2d):
         if together == here * ranks:
             return self._synchronised(x)
         if here % together:
-            raise ReproError(f"A batch of {here} images on each of {ranks} device(s) does not split into groups of {together} (bn_batch): choose --devices so that it does.")
+            raise ReproError(
+                f"A batch of {here} images on each of {ranks} device(s) does not split into groups of"
+                f" {together} (bn_batch): choose --devices so that it does."
+            )
         return self._in_groups(x, together)
 
     def _in_groups(self, x: Tensor, together: int) -> Tensor:
         normalised, averages = [], []
         for group in x.split(together):
             average = self.running_mean.clone(), self.running_var.clone()
-            normalised.append(F.batch_norm(group, *average, self.weight, self.bias, True, self.momentum, self.eps))
+            normalised.append(
+                F.batch_norm(group, *average, self.weight, self.bias, True, self.momentum, self.eps)
+            )
             averages.append(torch.stack(average))
         running_mean, running_var = parallel.mean(torch.stack(averages).mean(0))
         self.running_mean.copy_(running_mean), self.running_var.copy_(running_var)
@@ -100,7 +119,10 @@ class BatchNorm(nn.BatchNorm2d):
             variance = parallel.mean(centred.square().mean(dim=(0, 2, 3)))
             with torch.no_grad():
                 count = parallel.ranks() * x.numel() // x.shape[1]
-                self.running_mean.lerp_(mean, self.momentum), self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+                (
+                    self.running_mean.lerp_(mean, self.momentum),
+                    self.running_var.lerp_(variance * (count / (count - 1)), self.momentum),
+                )
             out = centred * torch.rsqrt(variance + self.eps)[:, None, None]
             if self.affine:
                 out = out * self.weight[:, None, None] + self.bias[:, None, None]
@@ -110,9 +132,9 @@ class BatchNorm(nn.BatchNorm2d):
 class ConditionalBatchNorm(nn.Module):
     """Batch norm whose gain and bias are looked up by class (de Vries et al. 2017); they start at 1 and 0.
 
-    With `recipe.cbn_init` "init" a gain is 1 plus its table's entry and both tables start at random, as the other weights do
-    (BigGAN-PyTorch's `ccbn`); so it is under spectral norm on the tables (`recipe.sn_cbn`, StudioGAN's way): a table of zeros has no
-    direction to normalise.
+    With `recipe.cbn_init` "init" a gain is 1 plus its table's entry and both tables start at random, as the
+    other weights do (BigGAN-PyTorch's `ccbn`); so it is under spectral norm on the tables (`recipe.sn_cbn`,
+    StudioGAN's way): a table of zeros has no direction to normalise.
     """
 
     def __init__(self, channels: int, num_classes: int, recipe: Recipe, sn: bool):
@@ -124,8 +146,13 @@ class ConditionalBatchNorm(nn.Module):
         self.bias = spectral_norm(nn.Embedding(num_classes, channels), recipe, sn)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """x: (B, C, H, W); labels: (B,) int64, or shares (B, classes) of a mixture of classes. Returns (B, C, H, W)."""
-        gain, bias = ((table(labels) if labels.dim() == 1 else labels @ table.weight) for table in (self.gain, self.bias))
+        """x: (B, C, H, W); labels: (B,) int64, or shares (B, classes) of a mixture of classes. Returns (B, C,
+        H, W).
+        """
+        gain, bias = (
+            (table(labels) if labels.dim() == 1 else labels @ table.weight)
+            for table in (self.gain, self.bias)
+        )
         gain, bias = gain[:, :, None, None].to(x.dtype), bias[:, :, None, None].to(x.dtype)  # (B, C, 1, 1)
         return torch.addcmul(bias, self.norm(x), 1 + gain if self.around_one else gain)
 
@@ -136,14 +163,21 @@ def attention_channels(channels: int, recipe: Recipe) -> tuple[int, int]:
 
 
 class SelfAttention(nn.Module):
-    """The paper's block (section 3): y = gamma * o + x, where o attends from every position to every key position.
+    """The paper's block (section 3): y = gamma * o + x, where o attends from every position to every key
+    position.
 
-    Query, key and value are 1x1 convolutions (the paper's f, g and h), and a last 1x1 convolution maps the attended values
-    back to C channels. The released code pools keys and values 2x2, has values of C/2 channels, and neither biases nor a
-    1/sqrt(d) scale; the second codebase has values of C channels and no last convolution. Each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the identity.
+    Query, key and value are 1x1 convolutions (the paper's f, g and h), and a last 1x1 convolution maps the
+    attended values back to C channels. The released code pools keys and values 2x2, has values of C/2
+    channels, and neither biases nor a 1/sqrt(d) scale; the second codebase has values of C channels and no
+    last convolution. Each of these is a field of the recipe. `gamma` starts at 0, so a fresh block is the
+    identity.
     """
 
-    FUSED_FROM = 64 * 64  # positions: on a CPU the plain products are faster, but from here on their memory counts (benchmarks/attention.py)
+    FUSED_FROM = (
+        64 * 64
+        # positions: on a CPU the plain products are faster, but from here on their memory counts
+        # (benchmarks/attention.py)
+    )
 
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
         super().__init__()
@@ -165,14 +199,17 @@ class SelfAttention(nn.Module):
         return F.max_pool2d(x, 2) if self.pool else x
 
     def _queries_keys_values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of x (B, C, H, W): (B, H*W, C/8), (B, K, C/8) and (B, K, C/2), the recipe's scale in the queries."""
+        """Of x (B, C, H, W): (B, H*W, C/8), (B, K, C/8) and (B, K, C/2), the recipe's scale in the
+        queries.
+        """
         query, key, value = self.query(x), self._keys(self.key(x)), self._keys(self.value(x))
         if self.scale != 1:
             query = query * self.scale
         return tuple(t.flatten(2).transpose(1, 2) for t in (query, key, value))
 
     def attention_map(self, x: Tensor) -> Tensor:
-        """x: (B, C, H, W). Returns (B, H*W, K): for each query position the weights over the K keys, summing to 1.
+        """x: (B, C, H, W). Returns (B, H*W, K): for each query position the weights over the K keys, summing
+        to 1.
 
         K is H*W, or a quarter of it where keys are pooled.
         """
@@ -191,19 +228,25 @@ class SelfAttention(nn.Module):
 
 
 def attention_weights(query: Tensor, key: Tensor) -> Tensor:
-    """softmax(query key^T), float32 whatever the precision, as the fused kernels keep it. (B, N, d), (B, K, d) to (B, N, K)."""
+    """softmax(query key^T), float32 whatever the precision, as the fused kernels keep it. (B, N, d), (B, K,
+    d) to (B, N, K).
+    """
     with torch.autocast(query.device.type, enabled=False):
         wide = torch.promote_types(query.dtype, torch.float32)
         return torch.softmax(query.to(wide) @ key.to(wide).transpose(1, 2), dim=-1)
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query key^T) value in memory linear in the number of positions. (B, N, d), (B, K, d), (B, K, e) to (B, N, e).
+    """softmax(query key^T) value in memory linear in the number of positions. (B, N, d), (B, K, d), (B, K, e)
+    to (B, N, e).
 
     PyTorch's fused kernels want d = e: zeros that change no product make it so.
     """
     width = max(query.shape[-1], value.shape[-1])
-    q, k, v = (t.unsqueeze(1) if t.shape[-1] == width else F.pad(t, (0, width - t.shape[-1])).unsqueeze(1) for t in (query, key, value))
+    q, k, v = (
+        t.unsqueeze(1) if t.shape[-1] == width else F.pad(t, (0, width - t.shape[-1])).unsqueeze(1)
+        for t in (query, key, value)
+    )
     return F.scaled_dot_product_attention(q, k, v, scale=1.0).squeeze(1)[..., : value.shape[-1]]
 
 
@@ -224,8 +267,9 @@ def residual_widths(channels: int, target: int) -> tuple[int, int]:
 class ResidualControl(nn.Module):
     """A convolutional block with the attention block's number of parameters (Table 1's "residual" rows).
 
-    The paper does not give its shape. Ours is matched in all but the operation: no biases, spectral norm alike, and the
-    same gate `gamma` from 0, so that a fresh block is the identity: y = x + gamma * conv1x1(relu(conv3x3(relu(conv1x1(x))))).
+    The paper does not give its shape. Ours is matched in all but the operation: no biases, spectral norm
+    alike, and the same gate `gamma` from 0, so that a fresh block is the identity: y = x + gamma *
+    conv1x1(relu(conv3x3(relu(conv1x1(x))))).
     """
 
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
@@ -235,7 +279,9 @@ class ResidualControl(nn.Module):
         def conv(c_in: int, c_out: int, kernel: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), recipe, sn)
 
-        self.layers = nn.Sequential(conv(channels, a, 1), nn.ReLU(), conv(a, b, 3), nn.ReLU(), conv(b, channels, 1))
+        self.layers = nn.Sequential(
+            conv(channels, a, 1), nn.ReLU(), conv(a, b, 3), nn.ReLU(), conv(b, channels, 1)
+        )
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -244,17 +290,28 @@ class ResidualControl(nn.Module):
 
 
 def stage_name(size: int) -> str:
+    """The name of the stage with feature maps of this size in pixels, such as 16x16."""
     return f"{size}x{size}"
 
 
-def insertions(network: str, widths: dict[int, int], attention_at: Iterable, residual_at: Iterable, recipe: Recipe, sn: bool):
-    """The attention and residual blocks by stage name, for a network whose stages have these `widths` by feature-map size."""
+def insertions(
+    network: str,
+    widths: dict[int, int],
+    attention_at: Iterable,
+    residual_at: Iterable,
+    recipe: Recipe,
+    sn: bool,
+):
+    """The attention and residual blocks by stage name, for a network whose stages have these `widths` by
+    feature-map size.
+    """
     blocks = nn.ModuleDict()
     for make, sizes in ((SelfAttention, attention_at), (ResidualControl, residual_at)):
         for size in sizes:
             if size not in widths:
                 raise SizeNotAvailable(
-                    f"The {network} has no {size}x{size} feature map: choose from {', '.join(map(str, sorted(widths)))}."
+                    f"The {network} has no {size}x{size} feature map: choose from"
+                    f" {', '.join(map(str, sorted(widths)))}."
                 )
             blocks[stage_name(size)] = make(widths[size], recipe, sn)
     return blocks

@@ -10,12 +10,16 @@ from torch import Tensor
 
 
 def hinge_d(real: Tensor, fake: Tensor) -> Tensor:
-    """Discriminator's hinge loss (paper, equation 4): E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]. Logits (B,); a scalar."""
+    """Discriminator's hinge loss (paper, equation 4): E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]. Logits
+    (B,); a scalar.
+    """
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def adversarial_g(fake: Tensor) -> Tensor:
-    """Generator's loss of the hinge pair (paper, equation 4) and of WGAN-GP: -E[D(G(z))]. Logits (B,); a scalar."""
+    """Generator's loss of the hinge pair (paper, equation 4) and of WGAN-GP: -E[D(G(z))]. Logits (B,); a
+    scalar.
+    """
     return -fake.mean()
 
 
@@ -25,7 +29,8 @@ def wasserstein_d(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """E[(|grad D(x)| - 1)^2] at x = mix * real + (1 - mix) * fake (Gulrajani et al. 2017, arXiv 1704.00028, equation 3).
+    """E[(|grad D(x)| - 1)^2] at x = mix * real + (1 - mix) * fake (Gulrajani et al. 2017, arXiv 1704.00028,
+    equation 3).
 
     real, fake: images (B, 3, R, R); mix: (B,) uniform in 0 .. 1. A scalar that can be differentiated.
     """
@@ -35,5 +40,7 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
 
 
 def auxiliary_classifier(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """AC-GAN's classification loss (Odena et al. 2017, arXiv 1610.09585): cross-entropy of D's class head. A scalar."""
+    """AC-GAN's classification loss (Odena et al. 2017, arXiv 1610.09585): cross-entropy of D's class head. A
+    scalar.
+    """
     return F.cross_entropy(class_logits, labels)

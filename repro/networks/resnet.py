@@ -1,7 +1,9 @@
-"""One generator and one discriminator, composed by feature-map size (the released code's ResNet pair), and the start of every network.
+"""One generator and one discriminator, composed by feature-map size (the released code's ResNet pair), and
+the start of every network.
 
-At 128 px and base width ch, G's stages are 8x8 .. 128x128 with 16ch .. ch channels and D's are 64x64 .. 4x4 with ch .. 16ch.
-A smaller resolution keeps the last stages of G and the first of D. Blocks are inserted after the stage of their size.
+At 128 px and base width ch, G's stages are 8x8 .. 128x128 with 16ch .. ch channels and D's are 64x64 .. 4x4
+with ch .. 16ch. A smaller resolution keeps the last stages of G and the first of D. Blocks are inserted after
+the stage of their size.
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import dcgan
 from ..config import Config, Recipe
-from .layers import BatchNorm, ConditionalBatchNorm, insertions, spectral_norm, stage_name
 from ..rng import torch_generator
+from . import dcgan
+from .layers import BatchNorm, ConditionalBatchNorm, insertions, spectral_norm, stage_name
+
+DEFAULT_RECIPE = Recipe()
 
 
 def conv(c_in: int, c_out: int, kernel: int, recipe: Recipe, sn: bool) -> nn.Module:
+    """A convolution that keeps height and width, with spectral norm where `sn` says so."""
     return spectral_norm(nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2), recipe, sn)
 
 
@@ -38,7 +43,8 @@ def conv3x3_then_mean_pool(x: Tensor, conv3x3: nn.Conv2d) -> Tensor:
 
 
 def upsample_then_conv3x3(x: Tensor, conv3x3: nn.Conv2d) -> Tensor:
-    """`conv3x3(F.interpolate(x, scale_factor=2))` as one transposed 4x4 convolution of stride 2: 16 multiplications for 36.
+    """`conv3x3(F.interpolate(x, scale_factor=2))` as one transposed 4x4 convolution of stride 2: 16
+    multiplications for 36.
 
     x: (B, C, S, S). Returns (B, C', 2S, 2S).
     """
@@ -69,7 +75,8 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """Residual block of D: ReLU, 3x3, ReLU, 3x3, 2x mean-pool; shortcut 1x1 and pool.
 
-    The first block of D has no ReLU before its first convolution; the last has no pooling and an identity shortcut.
+    The first block of D has no ReLU before its first convolution; the last has no pooling and an identity
+    shortcut.
     """
 
     def __init__(self, c_in: int, c_out: int, recipe: Recipe, first: bool = False, pool: bool = True):
@@ -92,12 +99,20 @@ class DownBlock(nn.Module):
 class Generator(nn.Module):
     """G: z and a class to an image.
 
-    Args: resolution 32, 64 or 128 (px); channels, the base width; attention_at and residual_at, feature-map sizes.
-    Raises SizeNotAvailable (a ValueError) for a size this network does not have.
+    Args: resolution 32, 64 or 128 (px); channels, the base width; attention_at and residual_at, feature-map
+    sizes. Raises SizeNotAvailable (a ValueError) for a size this network does not have.
     """
 
-    def __init__(self, resolution: int, channels: int, num_classes: int, recipe: Recipe = Recipe(), z_dim: int = 128,
-                 attention_at: Iterable = (), residual_at: Iterable = ()):
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        num_classes: int,
+        recipe: Recipe = DEFAULT_RECIPE,
+        z_dim: int = 128,
+        attention_at: Iterable = (),
+        residual_at: Iterable = (),
+    ):
         super().__init__()
         sn = recipe.sn_generator
         self.z_dim, self.num_classes = z_dim, num_classes
@@ -116,7 +131,9 @@ class Generator(nn.Module):
         self.last_conv = conv(channels, 3, 3, recipe, sn)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """z: (B, z_dim) standard normal; labels: (B,) int64. Returns images (B, 3, resolution, resolution) in -1 .. 1."""
+        """z: (B, z_dim) standard normal; labels: (B,) int64. Returns images (B, 3, resolution, resolution) in
+        -1 .. 1.
+        """
         x = self.stem(z).view(len(z), -1, 4, 4).contiguous(memory_format=torch.channels_last)
         for name, stage in self.stages.items():
             x = stage(x, labels)
@@ -126,13 +143,21 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D with a projection head (Miyato and Koyama 2018, arXiv 1802.05637), or with an auxiliary classifier (AC-GAN).
+    """D with a projection head (Miyato and Koyama 2018, arXiv 1802.05637), or with an auxiliary classifier
+    (AC-GAN).
 
     Raises SizeNotAvailable (a ValueError) for a feature-map size this network does not have.
     """
 
-    def __init__(self, resolution: int, channels: int, num_classes: int, recipe: Recipe = Recipe(),
-                 attention_at: Iterable = (), residual_at: Iterable = ()):
+    def __init__(
+        self,
+        resolution: int,
+        channels: int,
+        num_classes: int,
+        recipe: Recipe = DEFAULT_RECIPE,
+        attention_at: Iterable = (),
+        residual_at: Iterable = (),
+    ):
         super().__init__()
         sn = recipe.sn_discriminator
         sizes = [s for s in (64, 32, 16, 8, 4) if s <= resolution // 2]
@@ -154,7 +179,8 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """x: images (B, 3, resolution, resolution) in -1 .. 1; labels: (B,) int64.
 
-        Returns the real/fake logits (B,) and, with an auxiliary classifier, the class logits (B, classes), else None.
+        Returns the real/fake logits (B,) and, with an auxiliary classifier, the class logits (B, classes),
+        else None.
         """
         for name, stage in self.stages.items():
             x = stage(x)
@@ -170,13 +196,22 @@ class Discriminator(nn.Module):
 def initialise(network: nn.Module, init: str, *seed) -> nn.Module:
     """Set every weight from its own stream, seeded by `seed` and the weight's name.
 
-    So two networks that differ by an inserted block share every other initial weight: rows with one seed are paired.
-    Biases are 0 ("framework_default": as small as the weights, PyTorch's way), batch-norm gains 1, gamma 0.
+    So two networks that differ by an inserted block share every other initial weight: rows with one seed are
+    paired. Biases are 0 ("framework_default": as small as the weights, PyTorch's way), batch-norm gains 1,
+    gamma 0.
     """
     default = functools.partial(nn.init.kaiming_uniform_, a=math.sqrt(5))
-    cbns = [module for module in network.modules() if isinstance(module, ConditionalBatchNorm) and not module.around_one]
+    cbns = [
+        module
+        for module in network.modules()
+        if isinstance(module, ConditionalBatchNorm) and not module.around_one
+    ]
     constant = {table for cbn in cbns for table in (cbn.gain, cbn.bias)}
-    fill = {"xavier_uniform": nn.init.xavier_uniform_, "orthogonal": nn.init.orthogonal_, "framework_default": default}[init]
+    fill = {
+        "xavier_uniform": nn.init.xavier_uniform_,
+        "orthogonal": nn.init.orthogonal_,
+        "framework_default": default,
+    }[init]
     with torch.no_grad():
         for name, module in network.named_modules():
             generator = torch_generator(*seed, name)
@@ -211,7 +246,9 @@ def build(config: Config) -> tuple[nn.Module, nn.Module]:
             g = dcgan.Generator(preset.resolution, preset.channels, recipe, preset.z_dim)
             d = dcgan.Discriminator(preset.resolution, preset.channels, recipe)
         else:
-            g = Generator(preset.resolution, preset.channels, config.num_classes, recipe, preset.z_dim, **places)
+            g = Generator(
+                preset.resolution, preset.channels, config.num_classes, recipe, preset.z_dim, **places
+            )
             d = Discriminator(preset.resolution, preset.channels, config.num_classes, recipe, **places)
     seed = config.seed_of("weights")
     initialise(g, recipe.init, seed, "G")

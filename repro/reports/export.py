@@ -1,4 +1,6 @@
-"""Generators for others to use: weights as safetensors with their configuration inside, and a model card beside them."""
+"""Generators for others to use: weights as safetensors with their configuration inside, and a model card
+beside them.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import torch
 
 from .. import runs
 from ..analysis import frames
-from ..training.checkpoint import read_checkpoint, sampled_generator, trained
 from ..config import Config, ReproError
+from ..training.checkpoint import read_checkpoint, sampled_generator, trained
 
 SUFFIX = ".safetensors"
 
@@ -26,18 +28,31 @@ def export(folder: Path, to: Path) -> None:
     run = runs.Run(folder)
     record = run.read()
     if record is None or not run.best_path.exists():
-        raise ReproError(f"{folder} has no best.pt: name the folder of a run that was trained and scored on this machine.")
+        raise ReproError(
+            f"{folder} has no best.pt: name the folder of a run that was trained and scored on this machine."
+        )
     state = read_checkpoint(run.best_path)
     config = Config.of(json.loads(state["config"]))
-    weights = {name: tensor.contiguous() for name, tensor in sampled_generator(config, state).state_dict().items()}
+    weights = {
+        name: tensor.contiguous() for name, tensor in sampled_generator(config, state).state_dict().items()
+    }
     score = json.loads(state["record"])["final"]
-    metadata = {"config": state["config"], "precision": state["precision"], "row": record["row"], "score": json.dumps(score)}
+    metadata = {
+        "config": state["config"],
+        "precision": state["precision"],
+        "row": record["row"],
+        "score": json.dumps(score),
+    }
     runs.write_atomically(to, save(weights, metadata))
-    runs.write_atomically(to.with_suffix(".md"), model_card(record, folder.resolve().parents[2].name, score, to.name).encode())
+    runs.write_atomically(
+        to.with_suffix(".md"), model_card(record, folder.resolve().parents[2].name, score, to.name).encode()
+    )
 
 
 def generator(source: Path) -> tuple[Config, torch.nn.Module, str]:
-    """Of an exported file, or of a run's folder: configuration, G as it is sampled from, precision. Raises ReproError for anything else."""
+    """Of an exported file, or of a run's folder: configuration, G as it is sampled from, precision. Raises
+    ReproError for anything else.
+    """
     if source.suffix != SUFFIX:
         config, g, _, precision = trained(source)
         return config, g, precision
@@ -47,33 +62,51 @@ def generator(source: Path) -> tuple[Config, torch.nn.Module, str]:
 
     try:
         with safe_open(source, "pt") as f:
-            metadata, weights = f.metadata(), {name: f.get_tensor(name) for name in f.keys()}
+            metadata, weights = f.metadata(), {name: f.get_tensor(name) for name in list(f.keys())}
         config = Config.of(json.loads(metadata["config"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ReproError(f"{source} cannot be read as an exported generator ({type(error).__name__}): name a file that `repro export` wrote.") from error
+        raise ReproError(
+            f"{source} cannot be read as an exported generator ({type(error).__name__}): name a file that"
+            " `repro export` wrote."
+        ) from error
     g, _ = build(config)
     g.load_state_dict(weights)
     return config, g, metadata["precision"]
 
 
 def model_card(record: dict, preset: str, score: dict, file: str) -> str:
-    """What the generator is, how it was made and scored, and what it is for, as Markdown. score: of the exported step."""
+    """What the generator is, how it was made and scored, and what it is for, as Markdown. score: of the
+    exported step.
+    """
     config, made = record["config"], record["provenance"]
     scale, of = config["preset"], record["definition"]
     places = ", ".join(map(str, config["attention_at"])) or "no feature map"
     data = "" if scale["dataset"] == "symmetric_shapes" else " --data FOLDER"
-    scores = pd.DataFrame([(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")], columns=["score", "value"])
-    return f"""# {record["row"]}, seed {config["seed"]}: a generator of {made["data"].replace("_", " ")} images, {scale["resolution"]} px
+    scores = pd.DataFrame(
+        [(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")],
+        columns=["score", "value"],
+    )
+    return f"""# {record["row"]}, seed {config["seed"]}: a generator of {made["data"].replace("_", " ")} \
+ images, {scale["resolution"]} px
 
-A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained by this project to study the paper, not to make good pictures: base width
-{scale["channels"]}, {score["step"]:,} updates of batch {scale["batch_size"]}, attention at {places}, recipe `{record["recipe"]}`.
+A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained by this project to\
+ study the paper, not to make good pictures: base width
+{scale["channels"]}, {score["step"]:,} updates of batch {scale["batch_size"]}, attention at {places},\
+ recipe `{record["recipe"]}`.
 
-* **Use**: `repro sample {file} --n 64 --class 3 --seed 0 --out grid.png`; in Python `repro.reports.export.generator(path)` gives the configuration and the network,
-  which takes latents (B, {scale["z_dim"]}) and classes (B,) below {config["num_classes"]}, and gives images in -1 .. 1.
-* **Training data**: {made["images"]:,} images, SHA-256 of images and labels `{made["data_fingerprint"][:16]}…`. Their licence applies to what is made of them.
+* **Use**: `repro sample {file} --n 64 --class 3 --seed 0 --out grid.png`; in Python\
+ `repro.reports.export.generator(path)` gives the configuration and the network,
+  which takes latents (B, {scale["z_dim"]}) and classes (B,) below {config["num_classes"]},\
+ and gives images in -1 .. 1.
+* **Training data**: {made["images"]:,} images, SHA-256 of images and labels\
+ `{made["data_fingerprint"][:16]}…`.\
+ Their licence applies to what is made of them.
 * **Selection**: the {runs.SELECTION} of this run.
-* **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`, code {runs.revision(record)}.
-* **Limits**: small, briefly trained, scored with the features of {frames.EXTRACTOR_LABELS[of["extractor"]]}; the scores compare with no published ones unless these are Inception's.
+* **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`,\
+ code {runs.revision(record)}.
+* **Limits**: small, briefly trained, scored with\
+ the features of {frames.EXTRACTOR_LABELS[of["extractor"]]};\
+ the scores compare with no published ones unless these are Inception's.
 
 {of["samples"]:,} samples against {of["references"]:,} training images:
 

@@ -1,4 +1,6 @@
-"""The executed notebooks, the pages of results and the documentation as static HTML: no Jupyter and no network needed to read them."""
+"""The executed notebooks, the pages of results and the documentation as static HTML: no Jupyter and no
+network needed to read them.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,13 @@ from ..config import ReproError
 SOURCES = ("README.md", "LICENSE", "CITATION.cff", "docs", "results")
 COPIED = {".png", runs.PICTURE, ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
 STYLE = """
-:root { color-scheme: light dark; --back: #fff; --front: #1b1b1f; --soft: #f3f3f6; --line: #d6d6dc; --link: #0b57d0; }
-@media (prefers-color-scheme: dark) { :root { --back: #16161a; --front: #e4e4e8; --soft: #222228; --line: #3c3c44; --link: #8ab4f8; } }
+:root { color-scheme: light dark; --back: #fff; --front: #1b1b1f; --soft: #f3f3f6; --line: #d6d6dc;\
+ --link: #0b57d0; }
+@media (prefers-color-scheme: dark) { :root { --back: #16161a; --front: #e4e4e8; --soft: #222228;\
+ --line: #3c3c44; --link: #8ab4f8; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 64rem; background: var(--back); color: var(--front); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
+body { margin: 0 auto; padding: 1rem; max-width: 64rem; background: var(--back);\
+ color: var(--front); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
 a { color: var(--link); }
 nav { border-bottom: 1px solid var(--line); padding-bottom: .5rem; margin-bottom: 1rem; }
 .scroll { overflow-x: auto; }
@@ -35,7 +40,8 @@ details { margin: .5rem 0; } summary { cursor: pointer; color: var(--link); font
 """
 PAGE = """<!doctype html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><style>{style}</style></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">\
+<title>{title}</title><style>{style}</style></head>
 <body><nav><a href="{home}">Self-Attention GAN, reproduced</a></nav><main>
 {body}
 </main></body>
@@ -44,23 +50,32 @@ PAGE = """<!doctype html>
 
 
 def build(to: Path) -> int:
-    """Write README, docs/ and results/ as HTML into the folder `to`, replacing what an earlier call wrote. Returns the number of pages.
+    """Write README, docs/ and results/ as HTML into the folder `to`, replacing what an earlier call wrote.
+    Returns the number of pages.
 
     Raises ReproError when the folder holds anything else.
     """
     mark = to / ".repro-site"
     if to.exists() and any(to.iterdir()) and not mark.exists():
-        raise ReproError(f"{to} is not empty and no site of an earlier call: choose another folder with --to.")
+        raise ReproError(
+            f"{to} is not empty and no site of an earlier call: choose another folder with --to."
+        )
     shutil.rmtree(to, ignore_errors=True)
     named = [runs.PROJECT / source for source in SOURCES]
-    files = [path for source in named for path in ([source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file()))]
+    files = [
+        path
+        for source in named
+        for path in ([source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file()))
+    ]
     pages = 0
     for path in files:
         target = to / path.relative_to(runs.PROJECT)
         if path.suffix in COPIED:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        elif path.suffix == ".ipynb" or (path.suffix == ".md" and not path.with_suffix(".ipynb").exists()):  # which has the table and more
+        elif path.suffix == ".ipynb" or (
+            path.suffix == ".md" and not path.with_suffix(".ipynb").exists()
+        ):  # which has the table and more
             title, body = finished((of_markdown if path.suffix == ".md" else of_notebook)(path), path)
             home = os.path.relpath(to / "index.html", target.parent)
             text = PAGE.format(title=html.escape(title), style=STYLE, home=home, body=body)
@@ -76,20 +91,23 @@ def _html(target: Path, to: Path) -> Path:
 
 
 def of_markdown(path: Path) -> str:
+    """A Markdown file as HTML, without a page around it."""
     from nbconvert.filters import markdown2html
 
     return markdown2html(path.read_text())
 
 
 def of_notebook(path: Path) -> str:
+    """An executed notebook as HTML, without a page around it."""
     from nbconvert import HTMLExporter
 
     return HTMLExporter(template_name="basic").from_filename(str(path))[0]
 
 
 def finished(body: str, path: Path) -> tuple[str, str]:
-    """Title and HTML: code folded, pictures described by the code that drew them, tables that scroll by themselves, links between
-    pages, and rows of tables linked to the page of their runs."""
+    """Title and HTML: code folded, pictures described by the code that drew them, tables that scroll by
+    themselves, links between pages, and rows of tables linked to the page of their runs.
+    """
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(body, "html.parser")

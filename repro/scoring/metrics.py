@@ -1,7 +1,7 @@
 """Scores of a set of images, from features and class probabilities, in float64.
 
-The matrix work goes through PyTorch, so that it uses the run's number of threads. Precision and recall are torch-fidelity's
-own functions.
+The matrix work goes through PyTorch, so that it uses the run's number of threads. Precision and recall are
+torch-fidelity's own functions.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from ..config import ReproError
 from ..rng import stream
 
 KERNEL_ROWS = 500  # of a matrix of kernel values that are in memory at once
-KID_PER_CLASS = 20  # images of a class, real and generated, for its KID: unbiased for any number, so few only spread it. A random 50,000 of ImageNet
+# images of a class, real and generated, for its KID: unbiased for any number, so few only spread it. A random
+# 50,000 of ImageNet
+KID_PER_CLASS = 20
 # hold 28 of its rarest class
-MINIMUM_PER_CLASS = 500  # images of a class, real and generated, for an intra-class FID: our choice. Small samples read high (`repro validate --preset cifar10-cpu`:
+# images of a class, real and generated, for an intra-class FID: our choice. Small samples read high (`repro
+# validate --preset cifar10-cpu`:
+MINIMUM_PER_CLASS = 500
 # real images 251 at 1,000, 9 extrapolated to endless many), so these FIDs compare rows of equal counts only
 
 
@@ -39,7 +43,9 @@ class Statistics:
 
     @functools.cached_property
     def root(self) -> torch.Tensor:
-        """L with L L^T = covariance: its Cholesky factor, or a symmetric root from eigenvectors where it is singular."""
+        """L with L L^T = covariance: its Cholesky factor, or a symmetric root from eigenvectors where it is
+        singular.
+        """
         covariance = torch.from_numpy(self.covariance)
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if not failed:
@@ -55,7 +61,9 @@ class Moments:
         self.count = 0
 
     def add(self, features: torch.Tensor) -> None:
-        """features: (B, D), on any device. Batches are joined by their means (Chan et al. 1983), which keeps the digits."""
+        """features: (B, D), on any device. Batches are joined by their means (Chan et al. 1983), which keeps
+        the digits.
+        """
         x = features.double()
         count, mean = len(x), x.mean(0)
         scatter = (x - mean).T @ (x - mean)
@@ -71,15 +79,18 @@ class Moments:
         """Raises ValueError for fewer than two images."""
         if self.count < 2:
             raise ValueError(f"Statistics of {self.count} images do not exist: at least 2 are needed.")
-        return Statistics(self.mean.cpu().numpy(), (self.scatter / (self.count - 1)).cpu().numpy(), self.count)
+        return Statistics(
+            self.mean.cpu().numpy(), (self.scatter / (self.count - 1)).cpu().numpy(), self.count
+        )
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """Fréchet distance between two Gaussians (FID when the features are Inception's; Heusel et al. 2017, arXiv 1706.08500).
+    """Fréchet distance between two Gaussians (FID when the features are Inception's; Heusel et al. 2017,
+    arXiv 1706.08500).
 
-    |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)). A B has the eigenvalues of the symmetric L^T B L, where A = L L^T: no
-    general matrix root, nothing imaginary to drop, and exact for singular covariances. L is kept with `a`: pass the
-    reference first.
+    |mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2)). A B has the eigenvalues of the symmetric L^T B L, where
+    A = L L^T: no general matrix root, nothing imaginary to drop, and exact for singular covariances. L is
+    kept with `a`: pass the reference first.
     """
     eigenvalues = torch.linalg.eigvalsh(a.root.T @ torch.from_numpy(b.covariance) @ a.root)
     # fewer images than features leave zeros, whose rounding errors the root would magnify
@@ -90,9 +101,11 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def kernel_mean(a: np.ndarray, b: np.ndarray | None = None) -> float:
-    """Mean of the kernel (x . y / D + 1)^3 over the pairs of a row of `a` and one of `b`, or without `b` of two different rows of `a`.
+    """Mean of the kernel (x . y / D + 1)^3 over the pairs of a row of `a` and one of `b`, or without `b` of
+    two different rows of `a`.
 
-    a, b: features (N, D) and (M, D), `a` of two rows at least where it is alone. Products in float32, sums in float64.
+    a, b: features (N, D) and (M, D), `a` of two rows at least where it is alone. Products in float32, sums in
+    float64.
     """
     x = torch.from_numpy(np.asarray(a, np.float32))
     y = x if b is None else torch.from_numpy(np.asarray(b, np.float32))
@@ -104,21 +117,24 @@ def kernel_mean(a: np.ndarray, b: np.ndarray | None = None) -> float:
 
 
 def kernel_distance(real: np.ndarray, generated: np.ndarray, real_mean: float | None = None) -> float:
-    """KID: the squared maximum mean discrepancy with the cubic polynomial kernel (Binkowski et al. 2018, arXiv 1801.01401).
+    """KID: the squared maximum mean discrepancy with the cubic polynomial kernel (Binkowski et al. 2018,
+    arXiv 1801.01401).
 
-    The unbiased estimate over all pairs; the literature's mean over 100 subsets of 1,000 estimates the same with more spread and
-    three times the work. real, generated: features (N, D), two rows at least; real_mean: `kernel_mean` of `real`, where it is
-    known. About 0, or just below, for sets of one distribution.
+    The unbiased estimate over all pairs; the literature's mean over 100 subsets of 1,000 estimates the same
+    with more spread and three times the work. real, generated: features (N, D), two rows at least; real_mean:
+    `kernel_mean` of `real`, where it is known. About 0, or just below, for sets of one distribution.
     """
     real_mean = kernel_mean(real) if real_mean is None else real_mean
     return real_mean + kernel_mean(generated) - 2 * kernel_mean(real, generated)
 
 
 def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """Precision and recall by 3 nearest neighbours (Kynkaanniemi et al. 2019, arXiv 1904.06991; torch-fidelity), each in 0 .. 1.
+    """Precision and recall by 3 nearest neighbours (Kynkaanniemi et al. 2019, arXiv 1904.06991;
+    torch-fidelity), each in 0 .. 1.
 
-    Precision: the share of generated images inside the real ones' manifold; recall: the share of real ones inside the generated ones'.
-    On the extractor's own features (Inception's or Lite0's); the authors took VGG-16's.
+    Precision: the share of generated images inside the real ones' manifold; recall: the share of real ones
+    inside the generated ones'. On the extractor's own features (Inception's or Lite0's); the authors took
+    VGG-16's.
     """
     from torch_fidelity.metric_prc import prc_features_to_metric
 
@@ -137,7 +153,8 @@ def intra_class_fid(reference: dict[int, Statistics], generated: dict[int, Stati
         if few or statistics.keys() != reference.keys():
             k = min(few, default=min(reference.keys() ^ statistics.keys(), default=0))
             raise ReproError(
-                f"Class {k} has {few.get(k, 0)} {side} images: its FID would be mostly the bias of a small sample, {MINIMUM_PER_CLASS} are needed."
+                f"Class {k} has {few.get(k, 0)} {side} images: its FID would be mostly the bias of a small"
+                f" sample, {MINIMUM_PER_CLASS} are needed."
             )
     return {k: frechet_distance(reference[k], generated[k]) for k in sorted(reference)}
 
@@ -148,18 +165,20 @@ def shuffled(count: int) -> np.ndarray:
 
 
 class Predictions:
-    """What the Inception score needs of class probabilities that come batch by batch, for `total` images in all.
+    """What the Inception score needs of class probabilities that come batch by batch, for `total` images in
+    all.
 
-    exp(E_x KL(p(y|x) || p(y))), in one split as the paper's authors' code, and in ten equal ones, their mean: the older custom,
-    which reads lower (Salimans et al. 2016, arXiv 1606.03498). The ten are a seeded random choice, as images may come in the order
-    of their classes. At least 1; the number of classes at most.
+    exp(E_x KL(p(y|x) || p(y))), in one split as the paper's authors' code, and in ten equal ones, their mean:
+    the older custom, which reads lower (Salimans et al. 2016, arXiv 1606.03498). The ten are a seeded random
+    choice, as images may come in the order of their classes. At least 1; the number of classes at most.
     """
 
     SPLITS = 10
 
     def __init__(self, total: int):
         self.seen = 0
-        # split i has places i * total // SPLITS and on: of the images in order, whose sum is the one split, and shuffled
+        # split i has places i * total // SPLITS and on: of the images in order, whose sum is the one split,
+        # and shuffled
         in_order = ((np.arange(total) + 1) * self.SPLITS - 1) // max(total, 1)
         self.splits = torch.from_numpy(np.stack([in_order, in_order[shuffled(total)]]))
         self.marginal, self.negative_entropy = ({}, {}), ({}, {})  # sums by split: in order, shuffled
@@ -197,9 +216,11 @@ def inception_score(probabilities: np.ndarray) -> tuple[float, float]:
 
 
 def diversity(images: np.ndarray, labels: np.ndarray) -> float:
-    """How much images of one class differ: the standard deviation over images, mean over pixels and classes, in grey levels.
+    """How much images of one class differ: the standard deviation over images, mean over pixels and classes,
+    in grey levels.
 
-    images: uint8 (N, H, W, C); labels: (N,). 0 when each class shows one picture only, however the classes differ.
+    images: uint8 (N, H, W, C); labels: (N,). 0 when each class shows one picture only, however the classes
+    differ.
     """
     spread = [images[labels == k].std(axis=0, dtype=np.float64).mean() for k in np.unique(labels)]
     return float(np.mean(spread))

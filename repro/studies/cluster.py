@@ -1,8 +1,10 @@
-"""A study's runs as tasks of a Ray cluster. Every node needs this project installed at the same version, nothing else.
+"""A study's runs as tasks of a Ray cluster. Every node needs this project installed at the same version,
+nothing else.
 
-A node that sees the driver's study folder (shared storage) trains in it. Any other trains in a folder of its own and sends
-the run's files to the driver, all of them at the end and, while it trains, each new checkpoint; a run that is retried
-elsewhere goes on from the last one. Ray places runs by their resources, retries those whose process or node died, and moves the files.
+A node that sees the driver's study folder (shared storage) trains in it. Any other trains in a folder of its
+own and sends the run's files to the driver, all of them at the end and, while it trains, each new checkpoint;
+a run that is retried elsewhere goes on from the last one. Ray places runs by their resources, retries those
+whose process or node died, and moves the files.
 """
 
 from __future__ import annotations
@@ -33,13 +35,24 @@ log = logging.getLogger(__name__)
 RETRIES = 10  # of a run whose worker process or node died
 REPORT_SECONDS = 2  # between a run's messages: whether it lives, and whether it should stop
 SEND_SECONDS = 60  # between its messages with new files, as training writes its checkpoints
-SCRATCH = "~/.cache/sagan-repro/cluster"  # of a node without the driver's storage: runs that ended early are found there again
-SENT = ("run.json", "checkpoint.pt", "best.pt", "train.log", "attention.npz", *(name + runs.PICTURE for name in runs.PICTURES))
+SCRATCH = (  # of a node without the driver's storage: runs that ended early are found there again
+    "~/.cache/sagan-repro/cluster"
+)
+SENT = (
+    "run.json",
+    "checkpoint.pt",
+    "best.pt",
+    "train.log",
+    "attention.npz",
+    *(name + runs.PICTURE for name in runs.PICTURES),
+)
 GPU_SHARE = {32: 0.25}  # of a GPU, by resolution: small runs share one; others take a whole one
 
 
 def dies_with_parent() -> None:
-    """Have the system send this process SIGTERM when its parent dies (Linux), so that a killed worker leaves no training behind."""
+    """Have the system send this process SIGTERM when its parent dies (Linux), so that a killed worker leaves
+    no training behind.
+    """
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1: PR_SET_PDEATHSIG
 
 
@@ -59,6 +72,7 @@ class Board:
         return self.stopping
 
     def files(self, run: str) -> dict[str, bytes]:
+        """All files that a run has reported, by name; none for a run that has reported nothing."""
         return self.latest.get(run, {})
 
     def take(self) -> dict[str, tuple[str, dict[str, bytes]]]:
@@ -67,23 +81,36 @@ class Board:
         return out
 
     def stop(self) -> None:
+        """Tell every run to stop when it reports next."""
         self.stopping = True
 
     def forget(self, run: str) -> None:
+        """Drop the files that were kept for a retry of the run."""
         self.latest.pop(run, None)
 
 
 def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[int, str]:
-    """Train one run in a process of this node, which `command` starts. Returns its exit code and the last thing it said."""
+    """Train one run in a process of this node, which `command` starts. Returns its exit code and the last
+    thing it said.
+    """
     import ray
 
     node = ray.util.get_node_ip_address()
     sources = runs.code_revision()["sources"]
     if sources != job["sources"]:
-        return 2, f"repro: node {node} has another version of this project ({sources}; the driver has {job['sources']}): install the same on every node."
+        return (
+            2,
+            (
+                f"repro: node {node} has another version of this project ({sources}; the driver has"
+                f" {job['sources']}): install the same on every node."
+            ),
+        )
     shared = Path(job["token"]).exists()
     out = job["out"] if shared else os.path.expandvars(os.path.expanduser(job["scratch"]))
-    run, name = runs.Run(runs.run_folder(out, job["preset"], job["row"], job["seed"])), f"{job['row']}/seed{job['seed']}"
+    run, name = (
+        runs.Run(runs.run_folder(out, job["preset"], job["row"], job["seed"])),
+        f"{job['row']}/seed{job['seed']}",
+    )
     run.folder.mkdir(parents=True, exist_ok=True)
     if not shared:
         for file, content in (job["files"] | ray.get(board.files.remote(name))).items():
@@ -93,14 +120,29 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
 
     def news() -> dict[str, bytes]:
         """The files that are new or changed since they were sent."""
-        stamps = {} if shared else {f: (run.folder / f).stat().st_mtime_ns for f in SENT if (run.folder / f).exists()}
+        stamps = (
+            {}
+            if shared
+            else {f: (run.folder / f).stat().st_mtime_ns for f in SENT if (run.folder / f).exists()}
+        )
         changed = [f for f, stamp in stamps.items() if seen.get(f) != stamp]
         seen.update(stamps)
         return {f: (run.folder / f).read_bytes() for f in changed}
 
-    words = command(job["preset"], job["row"], job["seed"], out, (job["deadline"] - time.time()) / 60, job["data"], job["devices"], job["compiled"])
+    words = command(
+        job["preset"],
+        job["row"],
+        job["seed"],
+        out,
+        (job["deadline"] - time.time()) / 60,
+        job["data"],
+        job["devices"],
+        job["compiled"],
+    )
     with (run.folder / "train.log").open("ab") as f:
-        process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | job["environment"], preexec_fn=dies_with_parent)
+        process = subprocess.Popen(
+            words, stdout=f, stderr=f, env=os.environ | job["environment"], preexec_fn=dies_with_parent
+        )
     sent_at, reported_at, asked = time.monotonic(), -math.inf, False
     while process.poll() is None:
         now = time.monotonic()
@@ -134,25 +176,46 @@ class RayExecutor(Executor):
         gpus = self.ray.cluster_resources().get("GPU", 0)
         share = study.devices if study.devices > 1 else GPU_SHARE.get(study.preset.resolution, 1)
         takes = {"CPU": study.preset.threads * study.devices, "GPU": share if gpus else 0}
-        if not any(all(node["Resources"].get(k, 0) >= v for k, v in takes.items()) for node in self.ray.nodes() if node["Alive"]):
-            log.warning("No node of the cluster has %d processors and %g GPUs, which a run takes: runs wait for one to join.", *takes.values())
-        self.remote = self.ray.remote(num_cpus=takes["CPU"], num_gpus=takes["GPU"], max_retries=RETRIES)(train_on_node)
+        if not any(
+            all(node["Resources"].get(k, 0) >= v for k, v in takes.items())
+            for node in self.ray.nodes()
+            if node["Alive"]
+        ):
+            log.warning(
+                "No node of the cluster has %d processors and %g GPUs, which a run takes: runs wait for one"
+                " to join.",
+                *takes.values(),
+            )
+        self.remote = self.ray.remote(num_cpus=takes["CPU"], num_gpus=takes["GPU"], max_retries=RETRIES)(
+            train_on_node
+        )
 
     def _connect(self):
         try:
             import ray
         except ImportError:
-            raise ReproError('Ray is not installed: pip install "ray" (or this project with its extra: -e ".[cluster]") on every node.') from None
+            raise ReproError(
+                'Ray is not installed: pip install "ray" (or this project with its extra: -e ".[cluster]") on'
+                " every node."
+            ) from None
         address = self.study.address or os.environ.get("RAY_ADDRESS")
         try:
             host, _, port = (address or "").rpartition(":")
             if host:
-                socket.create_connection((host, int(port)), timeout=10).close()  # Ray itself would try for minutes
+                socket.create_connection(
+                    (host, int(port)), timeout=10
+                ).close()  # Ray itself would try for minutes
             ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:  # ConnectionError is an OSError
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+            ray.exceptions.RayError,
+        ) as error:  # ConnectionError is an OSError
             raise ReproError(
-                f"There is no Ray cluster at {address!r}, or it does not know this user's token ({str(error).splitlines()[0]}): start one"
-                " with ray start --head, copy its machine's ~/.ray/auth_token here, or leave --address out."
+                f"There is no Ray cluster at {address!r}, or it does not know this user's token"
+                f" ({str(error).splitlines()[0]}): start one with ray start --head, copy its machine's"
+                " ~/.ray/auth_token here, or leave --address out."
             ) from error
         return ray
 
@@ -162,56 +225,98 @@ class RayExecutor(Executor):
 
     @functools.cached_property
     def storage_is_shared(self) -> bool:
-        """Whether every node there is sees the driver's folder: then no checkpoint has to travel with its run."""
+        """Whether every node there is sees the driver's folder: then no checkpoint has to travel with its
+        run.
+        """
         look = self.ray.remote(num_cpus=0)(os.path.exists)
         nodes = [node["NodeID"] for node in self.ray.nodes() if node["Alive"]]
-        return all(self.ray.get([look.options(scheduling_strategy=self._on(node)).remote(str(self.token)) for node in nodes]))
+        return all(
+            self.ray.get(
+                [look.options(scheduling_strategy=self._on(node)).remote(str(self.token)) for node in nodes]
+            )
+        )
 
     def start(self, task: Task, minutes: float) -> None:
+        """Hand the run to Ray, to stop by itself after so many minutes."""
         study = self.study
         run = study.run(task.row, task.seed)
         run.folder.mkdir(parents=True, exist_ok=True)
         data = str(Path(study.data).resolve()) if study.data and Path(study.data).exists() else study.data
         job = {
-            "preset": study.preset.name, "row": task.row, "seed": task.seed, "data": data, "devices": study.devices, "compiled": study.compiled,
+            "preset": study.preset.name,
+            "row": task.row,
+            "seed": task.seed,
+            "data": data,
+            "devices": study.devices,
+            "compiled": study.compiled,
             "environment": environment(study),
-            "out": str(study.out), "token": str(self.token), "sources": runs.code_revision()["sources"],
-            "scratch": SCRATCH, "deadline": time.time() + 60 * min(minutes, 10**6),
-            "files": {} if self.storage_is_shared else {name: (run.folder / name).read_bytes() for name in SENT if (run.folder / name).exists()},
+            "out": str(study.out),
+            "token": str(self.token),
+            "sources": runs.code_revision()["sources"],
+            "scratch": SCRATCH,
+            "deadline": time.time() + 60 * min(minutes, 10**6),
+            "files": (
+                {}
+                if self.storage_is_shared
+                else {name: (run.folder / name).read_bytes() for name in SENT if (run.folder / name).exists()}
+            ),
         }
-        self.references[self.remote.options(name=f"{task.row} seed {task.seed}").remote(self.board, job, self.command)] = task
+        self.references[
+            self.remote.options(name=f"{task.row} seed {task.seed}").remote(self.board, job, self.command)
+        ] = task
 
     def ended(self) -> dict[Task, int]:
+        """The runs that ended since the last call, with their exit codes: 1 where Ray reports an error."""
         self._take()
-        done, _ = self.ray.wait(list(self.references), num_returns=len(self.references), timeout=0) if self.references else ([], [])
+        done, _ = (
+            self.ray.wait(list(self.references), num_returns=len(self.references), timeout=0)
+            if self.references
+            else ([], [])
+        )
         codes = {}
         for reference in done:
             task = self.references.pop(reference)
             try:
                 codes[task], self.words[task] = self.ray.get(reference)
             except self.ray.exceptions.RayError as error:
-                codes[task], self.words[task] = 1, f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+                codes[task], self.words[task] = (
+                    1,
+                    f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}",
+                )
         if done:
             self._take()  # the last files of those that ended
         return codes
 
     def _take(self) -> None:
-        """Write what other nodes sent into the study's folder; the record last, as it says that the rest is there."""
+        """Write what other nodes sent into the study's folder; the record last, as it says that the rest is
+        there.
+        """
         for name, (node, files) in self.ray.get(self.board.take.remote()).items():
             self.nodes[name] = node
             for file in sorted(files, key=lambda f: f == "run.json"):
                 runs.write_atomically(self.study.folder / "runs" / name / file, files[file])
 
     def where(self) -> str:
+        """For the display: on how many nodes how many runs are running."""
         running = {f"{t.row}/seed{t.seed}" for t in self.references.values()} & self.nodes.keys()
-        return f", {len(running)} running on {len({self.nodes[name] for name in running})} nodes" if running else ""
+        return (
+            f", {len(running)} running on {len({self.nodes[name] for name in running})} nodes"
+            if running
+            else ""
+        )
 
     def said(self, task: Task) -> str:
+        """The last thing that the run's process said, or Ray's error."""
         return self.words[task]
 
     def stop(self) -> None:
+        """Cancel the runs that wait, ask the others to write a checkpoint and end, and wait for them."""
         self.ray.get(self.board.stop.remote())
-        waiting = [r for r in self.references if f"{self.references[r].row}/seed{self.references[r].seed}" not in self.nodes]
+        waiting = [
+            r
+            for r in self.references
+            if f"{self.references[r].row}/seed{self.references[r].seed}" not in self.nodes
+        ]
         for reference in waiting:
             self.ray.cancel(reference)
         while self.references:

@@ -1,4 +1,6 @@
-"""Who trains a study's missing runs: processes of this machine, or the machines of a Ray cluster. One loop serves both."""
+"""Who trains a study's missing runs: processes of this machine, or the machines of a Ray cluster. One loop
+serves both.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,13 @@ from ..config import ReproError
 if TYPE_CHECKING:
     from .study import Study, Task
 
-# glibc keeps freed memory, in huge pages: training at width 16 is 5 % faster when a step's tensors fault in no new pages
-ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1", "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+# glibc keeps freed memory, in huge pages: training at width 16 is 5 % faster when a step's tensors fault in
+# no new pages
+ALLOCATION = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**32),
+}
 
 
 def environment(study: Study) -> dict[str, str]:
@@ -28,21 +35,41 @@ def environment(study: Study) -> dict[str, str]:
     return threads | ALLOCATION | study.environment
 
 
-def command(preset: str, row: str, seed: int, out: Path | str, minutes: float, data: str | None, devices: int = 1, compiled: bool = False) -> list[str]:
+def command(
+    preset: str,
+    row: str,
+    seed: int,
+    out: Path | str,
+    minutes: float,
+    data: str | None,
+    devices: int = 1,
+    compiled: bool = False,
+) -> list[str]:
     """The command that trains one run."""
     words = [sys.executable, "-m", "repro", "train", row, "--preset", preset, "--seed", str(seed)]
     words += ["--out", str(out), *(["--max-minutes", str(minutes)] if minutes < math.inf else [])]
-    return words + (["--data", str(data)] if data else []) + (["--devices", str(devices)] if devices > 1 else []) + (["--compile"] if compiled else [])
+    return (
+        words
+        + (["--data", str(data)] if data else [])
+        + (["--devices", str(devices)] if devices > 1 else [])
+        + (["--compile"] if compiled else [])
+    )
 
 
 def last_line(log: Path) -> str:
     """What a training process said last."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.exists() else []
+    lines = (
+        [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        if log.exists()
+        else []
+    )
     return lines[-1] if lines else f"nothing; see {log}"
 
 
 class Executor(ABC):
-    """Trains runs with one progress display, and resumes what an earlier call left. What differs by place is in the subclasses."""
+    """Trains runs with one progress display, and resumes what an earlier call left. What differs by place is
+    in the subclasses.
+    """
 
     jobs: int  # runs handed out at once
 
@@ -72,8 +99,9 @@ class Executor(ABC):
     def train(self, tasks: list[Task]) -> None:
         """Train all; a failed run does not stop the others, bad input and a full disk do.
 
-        Raises ReproError at the end that names the unfinished runs and repeats what the first failed one said, and
-        runs.Interrupted after SIGINT, SIGTERM or the time limit, when every running one has written its checkpoint.
+        Raises ReproError at the end that names the unfinished runs and repeats what the first failed one
+        said, and runs.Interrupted after SIGINT, SIGTERM or the time limit, when every running one has written
+        its checkpoint.
         """
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -85,7 +113,12 @@ class Executor(ABC):
             raise KeyboardInterrupt
 
         before = signal.signal(signal.SIGTERM, interrupt)  # a scheduler's notice is handled as Ctrl-C is
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeElapsedColumn()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, refresh_per_second=2) as progress:
             bar = progress.add_task("training", total=total, text="")
             try:
@@ -107,10 +140,19 @@ class Executor(ABC):
                     now = time.monotonic()
                     if now > look_again:
                         done = sum(t.steps * self._share(t) for t in tasks)
-                        look_again = 10 * time.monotonic() - 9 * now  # a tenth of the time goes into reading what the runs recorded
-                        to_go = f"{(total - done) * (now - start) / (done - first) / 60:.0f} min left" if done > first else "starting"
+                        look_again = (
+                            10 * time.monotonic() - 9 * now
+                        )  # a tenth of the time goes into reading what the runs recorded
+                        to_go = (
+                            f"{(total - done) * (now - start) / (done - first) / 60:.0f} min left"
+                            if done > first
+                            else "starting"
+                        )
                         progress.update(bar, completed=done)
-                    progress.update(bar, text=f"{len(ended) - len(codes)} of {len(tasks)} runs done{self.where()}, {to_go}")
+                    progress.update(
+                        bar,
+                        text=f"{len(ended) - len(codes)} of {len(tasks)} runs done{self.where()}, {to_go}",
+                    )
             except KeyboardInterrupt:
                 pass
             finally:
@@ -118,11 +160,16 @@ class Executor(ABC):
                 signal.signal(signal.SIGTERM, before)
         unfinished = [t for t in tasks if t not in ended or t in codes]
         if unfinished and set(codes.values()) <= {runs.INTERRUPTED}:
-            raise runs.Interrupted(f"Stopped with {len(unfinished)} of {len(tasks)} runs to finish; the same command continues them.")
+            raise runs.Interrupted(
+                f"Stopped with {len(unfinished)} of {len(tasks)} runs to finish; the same command continues"
+                " them."
+            )
         if codes:
             names = ", ".join(f"{t.row} seed {t.seed}" for t in unfinished)
             first_failed = next(t for t, code in codes.items() if code != runs.INTERRUPTED)
-            raise ReproError(f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self.said(first_failed)}")
+            raise ReproError(
+                f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self.said(first_failed)}"
+            )
 
     def _share(self, task: Task) -> float:
         record = self.study.run(task.row, task.seed).read()
@@ -132,7 +179,11 @@ class Executor(ABC):
 
     def _outcome(self, task: Task) -> str:
         record = self.study.run(task.row, task.seed).read()
-        scores = f", FID ({record['definition']['extractor']}) {record['final']['fid']:.1f}" if record.get("final") else ""
+        scores = (
+            f", FID ({record['definition']['extractor']}) {record['final']['fid']:.1f}"
+            if record.get("final")
+            else ""
+        )
         return f"{record['status']} at step {record['step']}{scores}"
 
 
@@ -144,7 +195,9 @@ def gpus() -> int:
 
 
 def gpus_of(place: int, devices: int = 1) -> dict[str, str]:
-    """The environment in which the run at this place among those at once sees so many GPUs, taken in turns: several small runs share one."""
+    """The environment in which the run at this place among those at once sees so many GPUs, taken in turns:
+    several small runs share one.
+    """
     count = gpus()
     if count < 2:
         return {}
@@ -161,25 +214,48 @@ class LocalExecutor(Executor):
 
     def __init__(self, study: Study):
         super().__init__(study)
-        self.jobs = study.jobs or max(1, (gpus() or (os.cpu_count() or 1) // study.preset.threads) // study.devices)
+        self.jobs = study.jobs or max(
+            1, (gpus() or (os.cpu_count() or 1) // study.preset.threads) // study.devices
+        )
         self.running: dict[Task, tuple[subprocess.Popen, int]] = {}  # with its place among those at once
 
     def start(self, task: Task, minutes: float) -> None:
+        """Begin the run in a process of its own, which adds to train.log in the run's folder."""
         place = min(set(range(self.jobs)) - {place for _, place in self.running.values()})
         folder = self.study.run(task.row, task.seed).folder
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train.log").open("ab") as f:
-            words = command(self.study.preset.name, task.row, task.seed, self.study.out, minutes, self.study.data, self.study.devices, self.study.compiled)
-            process = subprocess.Popen(words, stdout=f, stderr=f, env=os.environ | environment(self.study) | gpus_of(place, self.study.devices))
+            words = command(
+                self.study.preset.name,
+                task.row,
+                task.seed,
+                self.study.out,
+                minutes,
+                self.study.data,
+                self.study.devices,
+                self.study.compiled,
+            )
+            process = subprocess.Popen(
+                words,
+                stdout=f,
+                stderr=f,
+                env=os.environ | environment(self.study) | gpus_of(place, self.study.devices),
+            )
         self.running[task] = process, place
 
     def ended(self) -> dict[Task, int]:
-        codes = {task: process.returncode for task, (process, _) in self.running.items() if process.poll() is not None}
+        """The runs that ended since the last call, with their exit codes."""
+        codes = {
+            task: process.returncode
+            for task, (process, _) in self.running.items()
+            if process.poll() is not None
+        }
         for task in codes:
             del self.running[task]
         return codes
 
     def stop(self) -> None:
+        """Ask every run to write its checkpoint and end, and wait until all have."""
         for process, _ in self.running.values():
             process.terminate()  # each writes a checkpoint at its next step
         for process, _ in self.running.values():

@@ -18,13 +18,17 @@ NOTEBOOKS = runs.PROJECT / "notebooks"
 
 
 def execute_notebooks(names: list[str], study: Study, folder: Path) -> None:
-    """Execute notebooks/<name>.ipynb into <folder>/<name>.ipynb with papermill for this study, as many at once as there are cores.
+    """Execute notebooks/<name>.ipynb into <folder>/<name>.ipynb with papermill for this study, as many at
+    once as there are cores.
 
-    Nothing trains in them: what was missing was trained before, with one progress display. A file appears only when
-    complete, so that an interrupted or failed execution never replaces a good notebook. Raises ReproError where a cell fails.
+    Nothing trains in them: what was missing was trained before, with one progress display. A file appears
+    only when complete, so that an interrupted or failed execution never replaces a good notebook. Raises
+    ReproError where a cell fails.
     """
     with _quiet("papermill", "blib2to3"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda name: _execute(name, study, folder), names))  # the first error ends those that have not begun
+        list(
+            pool.map(lambda name: _execute(name, study, folder), names)
+        )  # the first error ends those that have not begun
 
 
 def _execute(name: str, study: Study, folder: Path) -> None:
@@ -37,14 +41,23 @@ def _execute(name: str, study: Study, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".part-{name}-{os.getpid()}.ipynb"
     try:
-        # sockets in a folder of their own: TCP ports picked by kernels that start together can clash (papermill issue 511)
+        # sockets in a folder of their own: TCP ports picked by kernels that start together can clash
+        # (papermill issue 511)
         with tempfile.TemporaryDirectory(prefix="repro-") as sockets:
             papermill.execute_notebook(
-                NOTEBOOKS / f"{name}.ipynb", part, parameters, cwd=runs.PROJECT, progress_bar=False, kernel_name="python3",
+                NOTEBOOKS / f"{name}.ipynb",
+                part,
+                parameters,
+                cwd=runs.PROJECT,
+                progress_bar=False,
+                kernel_name="python3",
                 config=TraitConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
         notebook = nbformat.read(part, nbformat.NO_CONVERT)
-        for item in (notebook, *notebook.cells):  # this machine's paths and clock: an equal study is an equal file
+        for item in (
+            notebook,
+            *notebook.cells,
+        ):  # this machine's paths and clock: an equal study is an equal file
             item.metadata.pop("papermill", None)
             item.metadata.pop("execution", None)
             if "injected-parameters" in item.metadata.get("tags", ()):

@@ -16,7 +16,9 @@ EXECUTORS = ("local", "ray", "none")  # this machine, a Ray cluster; none: never
 
 @dataclass(frozen=True)
 class Task:
-    """One run of the study: the row that names its folder, its training seed, and its configuration before the data are known."""
+    """One run of the study: the row that names its folder, its training seed, and its configuration before
+    the data are known.
+    """
 
     row: str
     seed: int
@@ -26,7 +28,8 @@ class Task:
     def steps(self) -> float:
         """Work in steps of a 1:1 row, for the order of runs and the time left.
 
-        A D update counts 0.4 of such a step and G's 0.6: in results/smoke a run with five D updates takes 2.4 times as long.
+        A D update counts 0.4 of such a step and G's 0.6: in results/smoke a run with five D updates takes 2.4
+        times as long.
         """
         return self.config.preset.steps * (0.4 * self.config.recipe.d_steps + 0.6)
 
@@ -34,7 +37,8 @@ class Task:
 def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str | None = None) -> Config:
     """The configuration of a row at a preset, from the row's recipe or another.
 
-    Raises SizeNotAvailable when the row's feature-map size does not exist there, ReproError for an unknown recipe.
+    Raises SizeNotAvailable when the row's feature-map size does not exist there, ReproError for an unknown
+    recipe.
     """
     base = RECIPES[choose("recipe", recipe or row.recipe, RECIPES)]
     return Config(
@@ -66,16 +70,28 @@ def run_name(row: paper.Row, preset: Preset) -> str:
 class Study:
     """The runs of a preset under one folder.
 
-    Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is missing here,
-    "ray" to train it on a Ray cluster, "none" to show what is there; out, the folder of studies (relative to the project); data,
-    where the images are (None: the preset's own place); jobs, how many runs at once (None: one for each GPU, else as many as
-    cores allow; on a cluster as many as it has room for); max_minutes, when training stops; address, the cluster's ("auto":
-    this machine's; "host:port" of its head; None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
+    Args: preset, by name; seeds, how many training seeds (0 .. seeds - 1); executor, "local" to train what is
+    missing here, "ray" to train it on a Ray cluster, "none" to show what is there; out, the folder of studies
+    (relative to the project); data, where the images are (None: the preset's own place); jobs, how many runs
+    at once (None: one for each GPU, else as many as cores allow; on a cluster as many as it has room for);
+    max_minutes, when training stops; address, the cluster's ("auto": this machine's; "host:port" of its head;
+    None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
     compiled, whether torch.compile makes the networks.
     """
 
-    def __init__(self, preset: str = "smoke", seeds: int = 1, executor: str = "local", out: str = "outputs", data: str | None = None,
-                 jobs: int | None = None, max_minutes: float = math.inf, address: str | None = None, devices: int = 1, compiled: bool = False):
+    def __init__(
+        self,
+        preset: str = "smoke",
+        seeds: int = 1,
+        executor: str = "local",
+        out: str = "outputs",
+        data: str | None = None,
+        jobs: int | None = None,
+        max_minutes: float = math.inf,
+        address: str | None = None,
+        devices: int = 1,
+        compiled: bool = False,
+    ):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
         if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
@@ -97,24 +113,39 @@ class Study:
         Raises ReproError for a parameter the notebooks do not have (papermill itself only warns).
         """
         known = ("preset", "seeds", "executor", "out", "data")
-        given = {k: v for k, v in names.items() if not k.startswith("_") and isinstance(v, (str, int, float, bool, list, dict))}
+        given = {
+            k: v
+            for k, v in names.items()
+            if not k.startswith("_") and isinstance(v, (str, int, float, bool, list, dict))
+        }
         for name in given.keys() - {"In", "Out"}:
             choose("notebook parameter", name, known)
         return cls(**{name: given[name] for name in known if name in given})
 
     @classmethod
     def in_folder(cls, source: str) -> Study:
-        """The study that a folder such as results/smoke holds, with as many training seeds as all rows of some table have.
+        """The study that a folder such as results/smoke holds, with as many training seeds as all rows of
+        some table have.
 
         Raises ReproError when it has no runs.
         """
         folder = (runs.PROJECT / source).resolve()
         seeds = [int(path.parent.name[4:]) for path in folder.glob("runs/*/seed*/run.json")]
         if not seeds:
-            raise ReproError(f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke.")
-        studies = [cls(folder.name, count, executor="none", out=str(folder.parent)) for count in range(max(seeds) + 1, 0, -1)]
-        here = lambda study, name: (tasks := study.tasks([name])) and all(study.run(t.row, t.seed).json_path.exists() for t in tasks)
-        return next((study for study in studies if any(here(study, name) for name in study.possible_tables)), studies[0])
+            raise ReproError(
+                f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke."
+            )
+        studies = [
+            cls(folder.name, count, executor="none", out=str(folder.parent))
+            for count in range(max(seeds) + 1, 0, -1)
+        ]
+        here = lambda study, name: (
+            (tasks := study.tasks([name])) and all(study.run(t.row, t.seed).json_path.exists() for t in tasks)
+        )
+        return next(
+            (study for study in studies if any(here(study, name) for name in study.possible_tables)),
+            studies[0],
+        )
 
     @property
     def possible_tables(self) -> Iterable[str]:
@@ -127,6 +158,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
+        """The study's folder, named after its preset."""
         return self.out / self.preset.name
 
     @property
@@ -135,6 +167,7 @@ class Study:
         return self.folder / f"real{runs.PICTURE}"
 
     def run(self, row: str, seed: int) -> runs.Run:
+        """The run of a row and a training seed, whether it exists or not."""
         return runs.Run(runs.run_folder(self.out, self.preset.name, row, seed))
 
     def tasks(self, tables: Iterable[str]) -> list[Task]:
@@ -153,10 +186,15 @@ class Study:
         return sorted(tasks.values(), key=lambda t: (t.seed, -t.steps))
 
     def missing(self, tables: Iterable[str]) -> list[Task]:
-        """The tables' tasks without a finished run. Raises ReproError when a folder holds a run of another configuration."""
+        """The tables' tasks without a finished run. Raises ReproError when a folder holds a run of another
+        configuration.
+        """
         return self.unfinished(self.tasks(tables))
 
     def unfinished(self, tasks: Iterable[Task]) -> list[Task]:
+        """Those of the tasks without a finished run. Raises ReproError when a folder holds a run of another
+        configuration.
+        """
         out = []
         for task in tasks:
             run = self.run(task.row, task.seed)

@@ -1,4 +1,6 @@
-"""Trains what a study is missing: checks the data once, then hands the runs to this machine or to a cluster."""
+"""Trains what a study is missing: checks the data once, then hands the runs to this machine or to a
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,17 @@ from .study import Study, Task, configure, rows, run_name
 
 
 def ensure(study: Study, *tables: str) -> None:
-    """Train what the tables need and is missing. A notebook's first call; nothing to do where the study has run."""
+    """Train what the tables need and is missing. A notebook's first call; nothing to do where the study has
+    run.
+    """
     if study.executor != "none":
         train(study, study.tasks(tables))
 
 
 def train(study: Study, tasks: Iterable[Task]) -> None:
-    """Train the tasks that have no finished run. Raises ReproError when the real data do not score as real data should."""
+    """Train the tasks that have no finished run. Raises ReproError when the real data do not score as real
+    data should.
+    """
     missing = study.unfinished(tasks)
     if not missing:
         return
@@ -30,7 +36,9 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
 
     check_extractor(study.preset.extractor)
     check_extractor(SECOND)
-    loaded = images.load(study.preset, study.data)  # once, before several processes ask for it; bad data end here
+    loaded = images.load(
+        study.preset, study.data
+    )  # once, before several processes ask for it; bad data end here
     for task in missing:
         images.with_data(task.config, loaded)
     study.write_real(loaded)
@@ -48,8 +56,11 @@ def make(study: Study) -> Executor:
     return LocalExecutor(study)
 
 
-def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float, compiled: bool) -> dict:
-    """Train and score one run by its names, in one process or on every rank of a process group. Returns its record.
+def train_row(
+    preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float, compiled: bool
+) -> dict:
+    """Train and score one run by its names, in one process or on every rank of a process group. Returns its
+    record.
 
     Raises what `loop.train` does; any other failure is recorded in run.json as well.
     """
@@ -65,7 +76,14 @@ def train_row(preset: str, row: str, seed: int, out: str, data: str | None, max_
     parallel.on_first(lambda: study.write_real(loaded))
     run = study.run(name, seed)
     try:
-        return train(images.with_data(configure(chosen, study.preset, seed), loaded), loaded, run, name, max_minutes, compiled)
+        return train(
+            images.with_data(configure(chosen, study.preset, seed), loaded),
+            loaded,
+            run,
+            name,
+            max_minutes,
+            compiled,
+        )
     except (ReproError, runs.Interrupted):
         raise
     except Exception as error:

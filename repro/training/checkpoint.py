@@ -1,4 +1,6 @@
-"""Checkpoints: everything a run continues from in one checked file, and the networks of a trained run out of it."""
+"""Checkpoints: everything a run continues from in one checked file, and the networks of a trained run out of
+it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def keep_best(run: runs.Run, record: dict) -> None:
-    """Keep the checkpoint of the best scored step beside the newest, where that is the newest: no second copy on the disk."""
+    """Keep the checkpoint of the best scored step beside the newest, where that is the newest: no second copy
+    on the disk.
+    """
     if record["scores"] and record["best"]["step"] == record["step"] and run.checkpoint_path.exists():
         part = run.best_path.with_suffix(".part")
         part.unlink(missing_ok=True)
@@ -34,11 +38,18 @@ def keep_best(run: runs.Run, record: dict) -> None:
         os.replace(part, run.best_path)
 
 
-def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
-    """One atomic file: a CRC-32 of the rest, then networks, optimisers, average, step and history. The last one is kept too."""
+def write_checkpoint(
+    run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str
+) -> None:
+    """One atomic file: a CRC-32 of the rest, then networks, optimisers, average, step and history. The last
+    one is kept too.
+    """
     state = {name: module.state_dict() for name, module in modules.items()}
     buffer = io.BytesIO()
-    torch.save({"config": json.dumps(config.identity), "precision": precision, "record": json.dumps(record)} | state, buffer)
+    torch.save(
+        {"config": json.dumps(config.identity), "precision": precision, "record": json.dumps(record)} | state,
+        buffer,
+    )
     data = buffer.getvalue()
     if run.checkpoint_path.exists():
         os.replace(run.checkpoint_path, run.previous_path)
@@ -46,7 +57,9 @@ def write_checkpoint(run: runs.Run, config: Config, modules: dict[str, nn.Module
 
 
 def read_checkpoint(path: Path) -> dict:
-    """A checkpoint's content: tensors and plain data, never code. Raises ReproError when it is cut short, corrupt or anything else."""
+    """A checkpoint's content: tensors and plain data, never code. Raises ReproError when it is cut short,
+    corrupt or anything else.
+    """
     data = path.read_bytes()
     if len(data) < 5 or zlib.crc32(data[4:]).to_bytes(4, "little") != data[:4]:
         raise ReproError(f"{path} is damaged (its checksum is wrong).")
@@ -57,7 +70,8 @@ def read_checkpoint(path: Path) -> dict:
 
 
 def newest_checkpoint(run: runs.Run) -> dict | None:
-    """The newest sound checkpoint, None when there is none. A damaged one is named in the log and the one before it taken.
+    """The newest sound checkpoint, None when there is none. A damaged one is named in the log and the one
+    before it taken.
 
     Raises ReproError when every one there is is damaged.
     """
@@ -75,11 +89,16 @@ def newest_checkpoint(run: runs.Run) -> dict | None:
             other.replace(other.with_suffix(".damaged"))
         return state
     if damaged:
-        raise ReproError(f"Every checkpoint in {run.folder} is damaged (wrong checksums or content): delete the folder and the run starts anew.")
+        raise ReproError(
+            f"Every checkpoint in {run.folder} is damaged (wrong checksums or content): delete the folder and"
+            " the run starts anew."
+        )
     return None
 
 
-def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str) -> None:
+def restore(
+    run: runs.Run, config: Config, modules: dict[str, nn.Module], record: dict, precision: str
+) -> None:
     """Put the newest checkpoint's state into `modules` and `record`; nothing without one.
 
     Raises ReproError when it is of another configuration, naming the fields.
@@ -91,7 +110,10 @@ def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record
     if state["precision"] != precision:
         fields.append(f"precision was {state['precision']} and is now {precision}")
     if fields:
-        raise ReproError(f"The checkpoint in {run.folder} is of another configuration ({'; '.join(fields)}): move the folder away.")
+        raise ReproError(
+            f"The checkpoint in {run.folder} is of another configuration ({'; '.join(fields)}): move the"
+            " folder away."
+        )
     for name, module in modules.items():
         module.load_state_dict(state[name])
     stored = json.loads(state["record"])
@@ -108,7 +130,8 @@ def restore(run: runs.Run, config: Config, modules: dict[str, nn.Module], record
 
 
 def trained(folder: str | Path) -> tuple[Config, nn.Module, nn.Module, str]:
-    """Of the run in a folder: its configuration, G as it is sampled from (its average where it has one), D and the precision.
+    """Of the run in a folder: its configuration, G as it is sampled from (its average where it has one), D
+    and the precision.
 
     Raises ReproError when the folder has no checkpoint or a damaged one.
     """

@@ -1,4 +1,6 @@
-"""Training: one loop, top to bottom. It resumes from its checkpoint, and everything random in it follows from seed and step."""
+"""Training: one loop, top to bottom. It resumes from its checkpoint, and everything random in it follows from
+seed and step.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,16 @@ from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import parallel, runs
-from ..data import sheets
-from ..networks import losses
-from ..scoring import attention
-from .checkpoint import keep_best, restore, write_checkpoint
 from ..config import Config, ReproError
+from ..data import sheets
 from ..data.images import Batches, ImageData
-from ..scoring.evaluate import Scorer, interpolations, nearest_training_images, sample
+from ..networks import losses
 from ..networks.layers import BatchNorm
 from ..networks.resnet import build, gammas, parameter_count
 from ..rng import normal, stream
+from ..scoring import attention
+from ..scoring.evaluate import Scorer, interpolations, nearest_training_images, sample
+from .checkpoint import keep_best, restore, write_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +40,31 @@ CHECKPOINT_SHARE = 0.02  # and so much more that writing them takes this share o
 OWN_BATCHES = 50  # behind the batch-norm statistics of averaged weights
 NEIGHBOURS = 10  # samples shown beside their nearest training images: one of each of the first classes
 COLLAPSE_DIVERSITY = 0.05  # collapsed when samples vary less than this share of what real images do,
-COLLAPSE_FID = 2.0  # or when FID is past this many times its best at two scored steps in a row (paper, Figure 3: SN on G and D ends at 2.2)
+# or when FID is past this many times its best at two scored steps in a row (paper, Figure 3: SN on G and D
+# ends at 2.2)
+COLLAPSE_FID = 2.0
 
 
 def native_precision(wanted: str) -> str:
-    """bf16 only where the processor computes in it natively; else fp32 (slower, other last digits; recorded in run.json).
+    """bf16 only where the processor computes in it natively; else fp32 (slower, other last digits; recorded
+    in run.json).
 
-    A processor told to compute as a lesser one (ATEN_CPU_CAPABILITY, see check.ARITHMETICS) counts as that one.
+    A processor told to compute as a lesser one (ATEN_CPU_CAPABILITY, see check.ARITHMETICS) counts as that
+    one.
     """
-    native = torch.cpu._is_avx512_bf16_supported() and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    native = torch.cpu._is_avx512_bf16_supported() and torch.backends.cpu.get_cpu_capability().startswith(
+        "AVX512"
+    )
     if wanted == "bf16" and not torch.cuda.is_available() and not native:
-        log.warning("This processor has no bf16 arithmetic: training in fp32, so scores differ in the last digits.")
+        log.warning(
+            "This processor has no bf16 arithmetic: training in fp32, so scores differ in the last digits."
+        )
         return "fp32"
     return wanted
 
 
 def latents_and_labels(config: Config, *purpose) -> tuple[Tensor, Tensor]:
-    """z (B, z_dim) standard normal and uniform labels (B,) of one update."""
+    """Z (B, z_dim) standard normal and uniform labels (B,) of one update."""
     batch = config.preset.batch_size
     seed = config.seed_of("latents")
     z = normal((batch, config.preset.z_dim), seed, "z", *purpose)
@@ -62,21 +72,28 @@ def latents_and_labels(config: Config, *purpose) -> tuple[Tensor, Tensor]:
 
 
 def draws(config: Config, batches: Batches, step: int) -> list[tuple[Tensor, ...]]:
-    """All that step number `step` draws: for each D update real images, their labels, z, its labels and, where there is a
-    gradient penalty, the shares (B,) in which it mixes the images; for G's z and its labels."""
+    """All that step number `step` draws: for each D update real images, their labels, z, its labels and,
+    where there is a gradient penalty, the shares (B,) in which it mixes the images; for G's z and its
+    labels.
+    """
 
     def of_d(i: int) -> tuple[Tensor, ...]:
         drawn = (*batches.batch(i), *latents_and_labels(config, "d", i))
         if config.recipe.loss != "wgan_gp":
             return drawn
-        return *drawn, torch.from_numpy(stream(config.seed_of("latents"), "mix", i).random(batches.size, dtype=np.float32))
+        return *drawn, torch.from_numpy(
+            stream(config.seed_of("latents"), "mix", i).random(batches.size, dtype=np.float32)
+        )
 
     updates = range(step * config.recipe.d_steps, (step + 1) * config.recipe.d_steps)
     return [of_d(i) for i in updates] + [latents_and_labels(config, "g", step)]
 
 
-def prefetched(config: Config, batches: Batches, first_step: int, device: str) -> Iterator[list[tuple[Tensor, ...]]]:
-    """This rank's share of the `draws` of each step from `first_step` on, on the device; a thread makes the next step's meanwhile.
+def prefetched(
+    config: Config, batches: Batches, first_step: int, device: str
+) -> Iterator[list[tuple[Tensor, ...]]]:
+    """The share of this rank in the `draws` of each step from `first_step` on, on the device; a thread makes
+    the next step's meanwhile.
 
     A GPU copies them from pinned memory, so that the loop never waits for it.
     """
@@ -96,15 +113,20 @@ def prefetched(config: Config, batches: Batches, first_step: int, device: str) -
 
 
 def make_optimisers(config: Config, g: nn.Module, d: nn.Module) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    """Adam for G and Adam for D, each with its own learning rate."""
     recipe = config.recipe
     adam = dict(betas=(float(recipe.beta1), float(recipe.beta2)), eps=recipe.adam_eps, fused=True)
-    return torch.optim.Adam(g.parameters(), config.lr_g, **adam), torch.optim.Adam(d.parameters(), config.lr_d, **adam)
+    return torch.optim.Adam(g.parameters(), config.lr_g, **adam), torch.optim.Adam(
+        d.parameters(), config.lr_d, **adam
+    )
 
 
 def arithmetic(device: str, precision: str, *networks: nn.Module) -> ExitStack:
-    """Autocast to the run's precision, and each weight's spectral norm evaluated once for all its uses in the block.
+    """Autocast to the run's precision, and each weight's spectral norm evaluated once for all its uses in the
+    block.
 
-    Compiled networks use each weight once and know no such cache: every new value in it would compile them again.
+    Compiled networks use each weight once and know no such cache: every new value in it would compile them
+    again.
     """
     stack = ExitStack()
     stack.enter_context(torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"))
@@ -113,25 +135,41 @@ def arithmetic(device: str, precision: str, *networks: nn.Module) -> ExitStack:
     return stack
 
 
-def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, labels: Tensor,
-             z: Tensor, fake_labels: Tensor, precision: str, mix: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """An update of D on real images (B, 3, R, R) uint8 with labels (B,), and as many generated from z (B, z_dim) and fake_labels.
+def update_d(
+    config: Config,
+    g: nn.Module,
+    d: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    z: Tensor,
+    fake_labels: Tensor,
+    precision: str,
+    mix: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """An update of D on real images (B, 3, R, R) uint8 with labels (B,), and as many generated from z (B,
+    z_dim) and fake_labels.
 
-    Real and generated images pass through D together: one power iteration an update, as the released code, which keeps that of
-    the real pass only. With `recipe.d_passes` 2 they pass one after the other, with an iteration each (StudioGAN, mmgeneration,
-    heykeetae). G is in training mode, as there. With loss "wgan_gp" the gradient penalty, at images mixed in the
-    shares `mix` (B,), is part of the loss, or follows in an optimiser step of its own as in the second codebase.
-    Returns the loss and the logits (B,) of real and of generated images.
+    Real and generated images pass through D together: one power iteration an update, as the released code,
+    which keeps that of the real pass only. With `recipe.d_passes` 2 they pass one after the other, with an
+    iteration each (StudioGAN, mmgeneration, heykeetae). G is in training mode, as there. With loss "wgan_gp"
+    the gradient penalty, at images mixed in the shares `mix` (B,), is part of the loss, or follows in an
+    optimiser step of its own as in the second codebase. Returns the loss and the logits (B,) of real and of
+    generated images.
     """
     recipe, device = config.recipe, z.device.type
     real = images.float().div_(127.5).sub_(1.0)  # -1 .. 1
     with torch.no_grad(), arithmetic(device, precision, g):
         fake = g(z, fake_labels).float()
     passes = []
-    for x, y in zip(torch.cat([real, fake]).chunk(recipe.d_passes), torch.cat([labels, fake_labels]).chunk(recipe.d_passes), strict=True):
+    for x, y in zip(
+        torch.cat([real, fake]).chunk(recipe.d_passes),
+        torch.cat([labels, fake_labels]).chunk(recipe.d_passes),
+        strict=True,
+    ):
         with arithmetic(device, precision, d):
             passes.append(d(x, y))
-    logits, (class_logits, *_) = zip(*passes)
+    logits, (class_logits, *_) = zip(*passes, strict=True)
     logits_real, logits_fake = torch.cat(logits).float().chunk(2)
     loss = {"hinge": losses.hinge_d, "wgan_gp": losses.wasserstein_d}[recipe.loss](logits_real, logits_fake)
     if class_logits is not None:  # D learns the classes of the real images
@@ -141,7 +179,9 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     def penalty() -> Tensor:
         # PyTorch's fused attention has no second derivative
         with arithmetic(device, precision), sdpa_kernel(SDPBackend.MATH):
-            return recipe.gp_weight * losses.gradient_penalty(lambda x: parallel.unwrap(d)(x, labels)[0].float(), real, fake, mix)
+            return recipe.gp_weight * losses.gradient_penalty(
+                lambda x: parallel.unwrap(d)(x, labels)[0].float(), real, fake, mix
+            )
 
     if recipe.loss == "wgan_gp" and not recipe.gp_own_step:
         loss = loss + penalty()
@@ -151,26 +191,37 @@ def update_d(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.
     return loss.detach(), logits_real.detach(), logits_fake.detach()
 
 
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor, after_backward: Callable[[], None] = lambda: None) -> None:
+def _step(
+    optimiser: torch.optim.Optimizer, loss: Tensor, after_backward: Callable[[], None] = lambda: None
+) -> None:
     optimiser.zero_grad()
     loss.backward()
     after_backward()
     optimiser.step()
 
 
-def update_g(config: Config, g: nn.Module, d: nn.Module, optimiser: torch.optim.Optimizer, z: Tensor, labels: Tensor,
-             precision: str) -> Tensor:
+def update_g(
+    config: Config,
+    g: nn.Module,
+    d: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    z: Tensor,
+    labels: Tensor,
+    precision: str,
+) -> Tensor:
     """An update of G on images from z (B, z_dim) and labels (B,). Returns the loss.
 
-    D gets no gradients of its weights. Unless the recipe says otherwise it is in evaluation mode, which keeps its
-    power-iteration vectors (nothing else in it depends on the mode).
+    D gets no gradients of its weights. Unless the recipe says otherwise it is in evaluation mode, which keeps
+    its power-iteration vectors (nothing else in it depends on the mode).
     """
     d.train(config.recipe.sn_d_in_g_step).requires_grad_(False)
     with arithmetic(z.device.type, precision, g, d):
         logits, class_logits = d(g(z, labels), labels)
     loss = losses.adversarial_g(logits.float())
     if class_logits is not None:
-        loss = loss + config.recipe.auxiliary_weight_g * losses.auxiliary_classifier(class_logits.float(), labels)
+        loss = loss + config.recipe.auxiliary_weight_g * losses.auxiliary_classifier(
+            class_logits.float(), labels
+        )
     _step(optimiser, loss)
     d.train().requires_grad_(True)
     return loss.detach()
@@ -184,6 +235,7 @@ class StopRequest:
         self.signalled = self.raising = False
 
     def __call__(self) -> bool:
+        """Whether to stop now."""
         return self.signalled or time.monotonic() > self.deadline
 
     def hear(self, *_) -> None:
@@ -194,7 +246,9 @@ class StopRequest:
 
     @contextmanager
     def heard_at_once(self) -> Iterator[None]:
-        """A block that a signal ends in its middle (runs.Interrupted): for long work that changes nothing before its end."""
+        """A block that a signal ends in its middle (runs.Interrupted): for long work that changes nothing
+        before its end.
+        """
         self.raising = True
         try:
             yield
@@ -202,13 +256,23 @@ class StopRequest:
             self.raising = False
 
 
-def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes: float = math.inf, compiled: bool = False) -> dict:
+def train(
+    config: Config,
+    data: ImageData,
+    run: runs.Run,
+    row: str,
+    max_minutes: float = math.inf,
+    compiled: bool = False,
+) -> dict:
     """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
 
-    SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted); a signal also ends a
-    score in its middle, which begins anew when the run goes on. A second process on the same folder waits for the first. Raises ReproError when the folder holds another configuration or its checkpoint cannot be used.
+    SIGINT, SIGTERM and the time limit end it at the next step with a checkpoint (raises runs.Interrupted); a
+    signal also ends a score in its middle, which begins anew when the run goes on. A second process on the
+    same folder waits for the first. Raises ReproError when the folder holds another configuration or its
+    checkpoint cannot be used.
 
-    compiled: by torch.compile, which takes minutes to start and computes with other last digits (recorded). In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
+    compiled: by torch.compile, which takes minutes to start and computes with other last digits (recorded).
+    In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     stop = StopRequest(max_minutes)
@@ -231,7 +295,9 @@ def train(config: Config, data: ImageData, run: runs.Run, row: str, max_minutes:
 
 
 def _claim(lock: FileLock, run: runs.Run, stop: StopRequest) -> None:
-    """Take the run folder's lock. The system frees a dead owner's; waits for a live one's. Raises runs.Interrupted."""
+    """Take the run folder's lock. The system frees a dead owner's; waits for a live one's. Raises
+    runs.Interrupted.
+    """
     while True:
         try:
             lock.acquire(timeout=1)
@@ -239,24 +305,37 @@ def _claim(lock: FileLock, run: runs.Run, stop: StopRequest) -> None:
         except Timeout:
             log.info("another process trains this run: waiting for it")
             if stop():
-                raise runs.Interrupted(f"{run.folder} is being trained by another process; the same command waits for it.") from None
+                raise runs.Interrupted(
+                    f"{run.folder} is being trained by another process; the same command waits for it."
+                ) from None
 
 
-def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopRequest, compiled: bool) -> dict:
+def _train(
+    config: Config, data: ImageData, run: runs.Run, row: str, stop: StopRequest, compiled: bool
+) -> dict:
     recipe, preset = config.recipe, config.preset
     device = "cuda" if torch.cuda.is_available() else "cpu"
     precision = native_precision(preset.precision)
     torch.set_num_threads(preset.threads)
     if preset.batch_size % parallel.ranks():
-        raise ReproError(f"A batch of {preset.batch_size} does not split into {parallel.ranks()} equal parts: choose --devices so that it does.")
+        raise ReproError(
+            f"A batch of {preset.batch_size} does not split into {parallel.ranks()} equal parts: choose"
+            " --devices so that it does."
+        )
 
     g, d = (network.to(device) for network in build(config))
     g.train(), d.train()
     optimiser_g, optimiser_d = make_optimisers(config, g, d)
     # spectral-norm vectors and batch-norm averages are copied, not averaged, unless the recipe says otherwise
-    ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=recipe.ema_buffers) if recipe.ema_decay else None
+    ema = (
+        AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=recipe.ema_buffers)
+        if recipe.ema_decay
+        else None
+    )
     shadow = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(config.shadow_decay))  # never in training
-    modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d, "shadow": shadow} | ({"ema": ema} if ema else {})
+    modules = {"g": g, "d": d, "optimiser_g": optimiser_g, "optimiser_d": optimiser_d, "shadow": shadow} | (
+        {"ema": ema} if ema else {}
+    )
 
     record = {
         "schema": runs.SCHEMA,
@@ -272,8 +351,17 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         "scores": [],
         "attention": [],
         "selection": runs.SELECTION,
-        "provenance": runs.provenance(preset.threads, precision, device)
-        | {"data": data.name, "data_fingerprint": data.fingerprint, "images": len(data.images), "wall_seconds": 0.0, "train_seconds": 0.0, "score_seconds": 0.0},
+        "provenance": (
+            runs.provenance(preset.threads, precision, device)
+            | {
+                "data": data.name,
+                "data_fingerprint": data.fingerprint,
+                "images": len(data.images),
+                "wall_seconds": 0.0,
+                "train_seconds": 0.0,
+                "score_seconds": 0.0,
+            }
+        ),
     }
     record["provenance"] |= {"devices": parallel.ranks(), "compiled": compiled}
     restore(run, config, modules, record, precision)
@@ -293,7 +381,9 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         run.write(record)
 
     parallel.on_first(begin)
-    drawn = prefetched(config, Batches(data, preset.batch_size, config.seed_of("order"), recipe.flip), record["step"], device)
+    drawn = prefetched(
+        config, Batches(data, preset.batch_size, config.seed_of("order"), recipe.flip), record["step"], device
+    )
     clock = time.monotonic()
     started, wall_before = clock, record["provenance"]["wall_seconds"]
     saved_at, next_save, saved_step = clock, CHECKPOINT_SECONDS, None
@@ -330,12 +420,18 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         return due and (not record["scores"] or record["scores"][-1]["step"] < step)
 
     def score() -> str | None:
-        """Score and picture the present generator; the record changes at the end. Returns why the run has collapsed, if it has."""
+        """Score and picture the present generator; the record changes at the end. Returns why the run has
+        collapsed, if it has.
+        """
         step, sampled = record["step"], ema.module if ema and ema.n_averaged > 0 else g
         last = step == preset.steps
         images, labels = sample(sampled, config, preset.samples, precision, device)
         scores = {"step": step} | scorer(images, labels, last)
-        log.info("step %d  %s", step, "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k not in ("step", "kid_by_class")))
+        log.info(
+            "step %d  %s",
+            step,
+            "  ".join(f"{k} {v:.4g}" for k, v in scores.items() if k not in ("step", "kid_by_class")),
+        )
         reason = collapse([*record["scores"], scores])
         runs.write_atomically(run.samples_path, sheets.by_class(images, labels))
         found = {}
@@ -346,14 +442,17 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
         if last or reason:
             nearest, found["neighbours"] = nearest_training_images(scorer, data, images[:NEIGHBOURS])
             runs.write_atomically(run.picture("neighbours"), sheets.neighbours(images[:NEIGHBOURS], nearest))
-            runs.write_atomically(run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device)))
+            runs.write_atomically(
+                run.picture("interpolations"), sheets.grid(interpolations(sampled, config, precision, device))
+            )
             averaged = with_own_statistics(shadow.module, config, precision, device)
             images, labels = sample(averaged, config, preset.samples, precision, device)
             found["shadow"] = {"decay": config.shadow_decay} | scorer(images, labels, last)
             runs.write_atomically(run.picture("shadow"), sheets.by_class(images, labels))
         if last:
             found["resampled"] = [
-                {"sampling_seed": seed} | scorer(*sample(sampled, config, preset.samples, precision, device, seed))
+                {"sampling_seed": seed}
+                | scorer(*sample(sampled, config, preset.samples, precision, device, seed))
                 for seed in range(preset.sampling_seed + 1, preset.sampling_seed + 1 + preset.resamples)
             ]
         record["scores"].append(scores)
@@ -366,7 +465,9 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
 
     def interrupted() -> runs.Interrupted:
         save("interrupted")
-        return runs.Interrupted(f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it.")
+        return runs.Interrupted(
+            f"{run.folder} stopped at step {record['step']} of {preset.steps}; the same command continues it."
+        )
 
     while True:
         stopping, late = parallel.any_of(stop(), time.monotonic() - saved_at > next_save)
@@ -390,7 +491,9 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
                 return record
         *of_d, of_g = next(drawn)
         for drawn_d in of_d:
-            loss_d, logits_real, logits_fake = update_d(config, fast_g, trained_d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:])
+            loss_d, logits_real, logits_fake = update_d(
+                config, fast_g, trained_d, optimiser_d, *drawn_d[:4], precision, *drawn_d[4:]
+            )
         loss_g = update_g(config, trained_g, fast_d, optimiser_g, *of_g, precision)
         record["step"] = step = record["step"] + 1
         shadow.update_parameters(g)
@@ -418,7 +521,8 @@ def _train(config: Config, data: ImageData, run: runs.Run, row: str, stop: StopR
 
 
 def with_own_statistics(generator: nn.Module, config: Config, precision: str, device: str) -> nn.Module:
-    """A copy of an averaged G whose batch-norm statistics are those of its own samples: averaged ones, and those of the raw G, misfit.
+    """A copy of an averaged G whose batch-norm statistics are those of its own samples: averaged ones, and
+    those of the raw G, misfit.
 
     They are plain means over OWN_BATCHES batches of as many images as are normalised together in training.
     """
@@ -432,7 +536,9 @@ def with_own_statistics(generator: nn.Module, config: Config, precision: str, de
     with torch.no_grad(), arithmetic(device, precision):
         for i in range(OWN_BATCHES):
             z = normal((together, config.preset.z_dim), config.preset.sampling_seed, "own statistics", i)
-            generator(z.to(device), (torch.arange(i * together, (i + 1) * together) % config.num_classes).to(device))
+            generator(
+                z.to(device), (torch.arange(i * together, (i + 1) * together) % config.num_classes).to(device)
+            )
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return generator
