@@ -7,7 +7,7 @@ import torch
 
 from repro import cli
 from repro.checks import validation
-from repro.data import images
+from repro.data.images import ImageData, load
 from repro.scoring import evaluate, features, metrics, weights
 from repro.config import ReproError
 from repro.scoring.features import EfficientNetLite, load_extractor
@@ -281,7 +281,7 @@ def coloured(count, seed, split="train", **more):
     labels = np.arange(count) * 10 // count
     palette = np.random.default_rng(0).integers(40, 200, (10, 1, 1, 3))
     images = (palette[labels] + rng.integers(-40, 41, (count, 4, 4, 3))).repeat(8, 1).repeat(8, 2).astype(np.uint8)
-    return images.ImageData("coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more)
+    return ImageData("coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more)
 
 
 @pytest.fixture
@@ -365,7 +365,7 @@ def test_fid_worsens_with_every_step_of_damage(name, rehearsal, monkeypatch, tmp
     from conftest import shared_data
 
     preset = dataclasses.replace(rehearsal, dataset=name, samples=300, references=500)
-    loaded = images.load(preset, shared_data("cifar10") if name == "cifar10" else None)
+    loaded = load(preset, shared_data("cifar10") if name == "cifar10" else None)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     study = Study("rehearsal", out=str(tmp_path))
     study.preset = preset
@@ -411,7 +411,7 @@ def test_two_processes_score_alike(tmp_path):
 
     code = (
         "import numpy as np, torch; torch.set_num_threads(1)\n"
-        "from repro import evaluate; from repro.features import load_extractor\n"
+        "from repro.scoring import evaluate; from repro.scoring.features import load_extractor\n"
         "x = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8); e = load_extractor('efficientnet_lite0')\n"
         "a, b = (evaluate.extract(e, part, 30) for part in (x[:30], x[30:]))\n"
         "print(evaluate.score(a, b, extended=True))"
