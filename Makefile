@@ -1,14 +1,16 @@
 # make reproduce: train, score and report the paper's tables (PRESET=smoke, on the embedded data)
 # make test:      the tests
-# make check:     trains the committed studies of the embedded data again and compares every number
+# make check:     train the committed studies of the embedded data again and compare every number
+# make lint:      ruff: format and rules, of code and notebooks
 # make site:      results and notebooks as static HTML in outputs/site
 # make lab:       the notebooks in JupyterLab
+# make help:      this list
 PYTHON ?= python3
 PRESET ?= smoke
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: reproduce test check site lab
+.PHONY: reproduce test check lint site lab help
 reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)
 
@@ -18,11 +20,18 @@ test: $(INSTALLED)
 check: $(INSTALLED)
 	$(BIN)/repro check
 
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
 site: $(INSTALLED)
 	$(BIN)/repro site
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab notebooks
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

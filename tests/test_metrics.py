@@ -8,7 +8,7 @@ import torch
 from repro import cli
 from repro.checks import validation
 from repro.config import ReproError
-from repro.data import images
+from repro.data.images import ImageData, load
 from repro.scoring import evaluate, features, metrics, weights
 from repro.scoring.features import EfficientNetLite, load_extractor
 from repro.scoring.metrics import Statistics, frechet_distance, inception_score
@@ -340,7 +340,7 @@ def coloured(count, seed, split="train", **more):
     images = (
         (palette[labels] + rng.integers(-40, 41, (count, 4, 4, 3))).repeat(8, 1).repeat(8, 2).astype(np.uint8)
     )
-    return images.ImageData(
+    return ImageData(
         "coloured", images, labels, tuple("abcdefghij"), f"{count}-{seed}-{split}", split, **more
     )
 
@@ -457,7 +457,7 @@ def test_fid_worsens_with_every_step_of_damage(name, rehearsal, monkeypatch, tmp
     from conftest import shared_data
 
     preset = dataclasses.replace(rehearsal, dataset=name, samples=300, references=500)
-    loaded = images.load(preset, shared_data("cifar10") if name == "cifar10" else None)
+    loaded = load(preset, shared_data("cifar10") if name == "cifar10" else None)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     study = Study("rehearsal", out=str(tmp_path))
     study.preset = preset
@@ -515,10 +515,12 @@ def test_two_processes_score_alike(tmp_path):
     import sys
 
     code = (
-        "import numpy as np, torch; torch.set_num_threads(1)\nfrom repro import evaluate; from repro.features"
-        " import load_extractor\nx = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3),"
-        " dtype=np.uint8); e = load_extractor('efficientnet_lite0')\na, b = (evaluate.extract(e, part, 30)"
-        " for part in (x[:30], x[30:]))\nprint(evaluate.score(a, b, extended=True))"
+        "import numpy as np, torch; torch.set_num_threads(1)\n"
+        "from repro.scoring import evaluate; from repro.scoring.features import load_extractor\n"
+        "x = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)\n"
+        "e = load_extractor('efficientnet_lite0')\n"
+        "a, b = (evaluate.extract(e, part, 30) for part in (x[:30], x[30:]))\n"
+        "print(evaluate.score(a, b, extended=True))"
     )
     two = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
