@@ -58,14 +58,14 @@ def report_texts(study: Study) -> dict[str, str]:
     """report.csv and report.md, the verdicts, and what they rest on: comparisons.csv and, of a study with a
     plan, verdicts.json; by file name.
     """
-    table = verdicts(study)
-    text = (
-        f"# Verdicts, preset `{study.preset.name}`\n\n{in_words(study)}\n\n{frames.to_markdown(table)}\n\n##"
-        f" The comparisons behind them\n\n{frames.to_markdown(show_comparisons(study))}\n"
-    )
-    numbers = comparisons(study).to_csv(index=False, float_format="%.6g")
-    declared = read_plan(study)
-    by_plan = {"verdicts.json": written(study, declared), "comparisons.csv": numbers} if declared else {}
+    table, declared = verdicts(study), read_plan(study)
+    parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), frames.to_markdown(table)]
+    by_plan = {}
+    if declared:
+        parts += ["## The comparisons behind them", frames.to_markdown(show_comparisons(study))]
+        numbers = comparisons(study).to_csv(index=False, float_format="%.6g")
+        by_plan = {"verdicts.json": written(study, declared), "comparisons.csv": numbers}
+    text = "\n\n".join(parts) + "\n"
     return {"report.csv": table.to_csv(index=False), "report.md": text} | by_plan
 
 
