@@ -1,5 +1,6 @@
 """The training loop: its updates, its record, and that stopping it changes nothing."""
 
+import copy
 import dataclasses
 import json
 import math
@@ -99,6 +100,25 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
     assert "stem.parametrizations.weight.original" in changed(g, before_g)
     assert "stem.parametrizations.weight.0.u" in changed(g, before_g)
     assert d.training and all(p.requires_grad for p in d.parameters())
+
+
+def test_d_learns_the_auxiliary_classes_of_real_images_and_not_of_generated_ones(
+    make_config, shapes_data, monkeypatch
+):
+    config = make_config("acgan")
+    g, d = resnet.build(config)
+    images, labels, z, fake_labels = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)[0]
+    with torch.no_grad():
+        real = images.float() / 127.5 - 1
+        both = torch.cat([real, copy.deepcopy(g)(z, fake_labels)])
+        expected = copy.deepcopy(d)(both, torch.cat([labels, fake_labels]))[1]
+    seen, original = [], losses.auxiliary_classifier
+    monkeypatch.setattr(losses, "auxiliary_classifier", lambda *a: seen.append(a) or original(*a))
+    optimiser = loop.make_optimisers(config, g, d)[1]
+    loop.update_d(config, g, d, optimiser, images, labels, z, fake_labels, "fp32")
+    ((logits, of),) = seen
+    torch.testing.assert_close(logits.detach(), expected[: len(labels)])
+    assert torch.equal(of, labels) and not torch.allclose(expected[: len(labels)], expected[len(labels) :])
 
 
 def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
@@ -639,6 +659,21 @@ def test_a_full_disk_leaves_the_last_good_files(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         runs.write_atomically(path, b"half")
     assert path.read_bytes() == b"good" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_record_is_never_half_written(tmp_path, monkeypatch):
+    run = runs.Run(tmp_path)
+    run.write({"step": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError):
+        run.write({"step": 2})
+    assert json.loads(run.json_path.read_text()) == {"step": 1} and list(tmp_path.iterdir()) == [
+        run.json_path
+    ]
 
 
 def test_bf16_falls_back_loudly_where_the_processor_lacks_it(monkeypatch, caplog):
