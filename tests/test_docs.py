@@ -8,6 +8,7 @@ import typer
 
 from repro import cli, runs
 from repro.config import PRESETS
+from repro.reports import pages
 
 PAGES = [runs.PROJECT / "README.md", *sorted((runs.PROJECT / "docs").glob("*.md"))]
 
@@ -43,3 +44,9 @@ def test_every_command_has_its_options_and_presets(path):
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= options, (name, words)
         if "--preset" in words and (preset := words[words.index("--preset") + 1]).islower():
             assert preset.strip(".,") in PRESETS, (name, words)
+
+
+def test_the_readme_has_each_block_that_is_generated():
+    text = (runs.PROJECT / "README.md").read_text()
+    for begin, end in pages.BLOCKS.values():
+        assert text.count(begin) == text.count(end) == 1, begin
