@@ -1,5 +1,5 @@
-"""Measured effects of small differences between the released code and this study (repro/facts/differences.csv), and
-of what keeps D's attention uniform.
+"""Measured effects of small differences between the released code and this study
+(repro/facts/differences.csv), and of what keeps D's attention uniform.
 
 python -m benchmarks.differences --data ../shared/data/cifar10 --steps 200
 """
