@@ -5,6 +5,7 @@ code 75.
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
 import math
 import os
@@ -740,6 +741,11 @@ def _relative(path: Path, base: Path) -> Path:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+for _command in app.registered_commands:  # Typer's list of commands would keep a docstring's line breaks
+    _paragraphs = inspect.getdoc(_command.callback).split("\n\n")
+    _command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in _paragraphs)
 
 
 def main() -> None:

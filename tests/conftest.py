@@ -52,13 +52,17 @@ def make_config(rehearsal, shapes_data):
     return make
 
 
-def shared_data(name):
-    """The folder of a real data set, or a skip that says why."""
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(
-            f"real {name} is not on this machine (looked for ../shared/data/{name} beside the project)"
-        )
+@pytest.fixture
+def shared_data():
+    """Gives the folder of a real data set by its name, or skips with the reason."""
+
+    def folder(name):
+        if not (SHARED / name).is_dir():
+            pytest.skip(
+                f"real {name} is not on this machine (looked for ../shared/data/{name} beside the project)"
+            )
+        return SHARED / name
+
     return folder
 
 
@@ -142,3 +146,43 @@ def recipe_study(study_of):
     """
     fids = {"attention_16": [100, 120], "none": [110, 130], "knob_flip": [94, 126], "knob_init": [146, 154]}
     return lambda **more: study_of(fids | more)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return Study("rehearsal", executor="none", out="results")
+
+
+@pytest.fixture
+def two_studies(tmp_path):
+    """A made-up reference and a copy of it to change: (reference, now, write) with write(study, seed, fid,
+    **changes).
+    """
+    reference, now = (
+        Study("rehearsal", executor="none", out=str(tmp_path / name)) for name in ("reference", "now")
+    )
+
+    def write(study, seed, fid, **changes):
+        score = {"step": 4, "fid": fid, "is": 2.0, "diversity": 1.0}
+        entry = {"step": 1, "loss_d": fid / 100, "loss_g": 0.0, "gamma_g": {}, "gamma_d": {}}
+        study.run("none", seed).write(
+            {
+                "schema": runs.SCHEMA,
+                "row": "none",
+                "config": {"recipe": {"lr_g": 1.0, "ema_decay": None}, "preset": {}, "seed": seed},
+                "status": "complete",
+                "error": None,
+                "step": 4,
+                "parameters": {"generator": 5, "discriminator": 6},
+                "history": [entry],
+                "scores": [score],
+                "final": score,
+                "best": score,
+                "definition": {"extractor": "x"},
+                "provenance": {"wall_seconds": 1.0, "code": runs.code_revision()},
+            }
+            | changes
+        )
+
+    write(reference, 0, 100.0), write(now, 0, 100.0)
+    return reference, now, write

@@ -319,3 +319,9 @@ def test_environment_yml_has_the_makefiles_pins():
         if "==" in line
     )
     assert (pins["torch"], pins["torchvision"]) == ("2.14.1", "0.29.1") and pins["scipy"] < "1.18"
+
+
+def test_help_flows_as_paragraphs(capsys):
+    for command in cli.app.registered_commands:
+        for paragraph in command.help.split("\n\n"):
+            assert "\n" not in paragraph and "  " not in paragraph, command.callback.__name__

@@ -15,7 +15,7 @@ PAGES = [runs.PROJECT / "README.md", *sorted((runs.PROJECT / "docs").glob("*.md"
 
 def test_every_test_that_the_fault_table_names_exists():
     text = (runs.PROJECT / "docs" / "faults.md").read_text()
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    named = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", text)
     assert len(named) > 25
     for file, name in named:
         assert f"def {name}(" in (runs.PROJECT / "tests" / file).read_text(), name

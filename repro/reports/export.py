@@ -86,7 +86,7 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
         [(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")],
         columns=["score", "value"],
     )
-    return f"""# {record["row"]}, seed {config["seed"]}: a generator of {made["data"].replace("_", " ")} \
+    return f"""# {record["row"]}, seed {config["seed"]}: a generator of {made["data"].replace("_", " ")}\
  images, {scale["resolution"]} px
 
 A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained by this project to\

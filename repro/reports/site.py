@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import runs
 from ..config import ReproError
 
-SOURCES = ("README.md", "LICENSE", "CITATION.cff", "docs", "results")
+SOURCES = ("README.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff", "docs", "results")
 COPIED = {".png", runs.PICTURE, ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
 STYLE = """
 :root { color-scheme: light dark; --back: #fff; --front: #1b1b1f; --soft: #f3f3f6; --line: #d6d6dc;\

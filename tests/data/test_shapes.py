@@ -1,3 +1,5 @@
+"""The embedded data set."""
+
 import hashlib
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Layers against formulas written out in full."""
+
 import dataclasses
 
 import numpy as np

@@ -1,9 +1,10 @@
+"""Images from folders, Parquet files and the hub, and what is refused."""
+
 import dataclasses
 import hashlib
 
 import numpy as np
 import pytest
-from conftest import shared_data
 from PIL import Image
 
 from repro.config import PRESETS, RECIPES, Config, ReproError
@@ -278,7 +279,7 @@ def test_the_embedded_set_is_the_same_everywhere(rehearsal):
     assert again.hexdigest() == a.fingerprint
 
 
-def test_real_cifar10():
+def test_real_cifar10(shared_data):
     loaded = load(shared_data("cifar10"))
     assert (
         loaded.images.shape == (50_000, 32, 32, 3)
@@ -291,7 +292,7 @@ def test_real_cifar10():
     assert hashlib.md5(batch.tobytes()).hexdigest() == "5dd7e06a14cb22eb9f671a540d1b7c25"
 
 
-def test_real_tiny_imagenet():
+def test_real_tiny_imagenet(shared_data):
     loaded = images.load(
         dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet")
     )

@@ -1,3 +1,5 @@
+"""The residual networks: shapes, parameters, places of blocks."""
+
 import pytest
 import torch
 import torch.nn.functional as F

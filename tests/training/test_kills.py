@@ -19,6 +19,7 @@ from repro import cli, runs
 from repro.scoring import evaluate
 from repro.studies import notebooks, study
 from repro.training import checkpoint, loop
+from tests.training.helpers import steady
 
 ROW = "weight_average"  # every part of a checkpoint: networks, optimisers, average
 OPTIONS = ["--preset", "rehearsal"]
@@ -70,11 +71,6 @@ def in_child(what):
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def steady(record):
-    """The record without what may differ between two equal runs: times and machine."""
-    return {k: v for k, v in record.items() if k != "provenance"}
 
 
 def ended(out):

@@ -82,6 +82,9 @@ def test_committed_generators_draw(path, tmp_path):
     assert cli.run(["sample", str(path), "--n", "4", "--out", str(tmp_path / "a.png")]) == 0
     record = runs.Run(path.parents[1] / "runs" / path.stem.replace("-", "/")).read()
     assert (
+        "  " not in export.model_card(record, path.parents[1].name, record["best"], path.name).splitlines()[0]
+    )
+    assert (
         f"{record['best']['fid']:.4g}" in path.with_suffix(".md").read_text()
         and export.generator(path)[0].key == record["key"]
     )

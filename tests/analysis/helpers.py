@@ -1,0 +1,30 @@
+"""What several tests of verdicts use."""
+
+import json
+
+from repro.analysis import comparisons as c
+from repro.analysis import statistics as s
+
+GOOD = [100, 101, 102, 100, 101, 102, 101, 100, 102, 101]  # an sd of 0.8 per cent
+
+
+LEVELS = s.nominal_levels(10)
+
+
+def judged(study, claim):
+    return [j for j in c.judge(study) if j.comparison.claim == claim]
+
+
+def pair(study_of, declare, better, worse, **more):
+    """A study whose claim C5 is the two rows at 16 alone."""
+    study = declare(study_of({"attention_16": better, "residual_16": worse}, **more))
+    raw = json.loads((study.folder / "plan.json").read_text())
+    raw["comparisons"] = [
+        of for of in raw["comparisons"] if of.get("gain", {}).keys() == {"attention_16", "residual_16"}
+    ]
+    (study.folder / "plan.json").write_text(json.dumps(raw))
+    return study
+
+
+def scaled(values, by):
+    return [by * value for value in values]

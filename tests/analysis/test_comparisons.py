@@ -1,0 +1,145 @@
+"""Outcomes of comparisons from made-up runs whose answers are known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from repro.analysis import comparisons as c
+from repro.analysis import statistics as s
+from repro.analysis import verdicts as v
+from tests.analysis.helpers import GOOD, LEVELS, judged, pair, scaled
+
+
+def test_a_look_by_hand(study_of, declare):
+    """Three seeds: Welch's interval of ln FID at the level of the first look of ten."""
+    better, worse = [100, 101, 102], [200, 204, 203]
+    (j,) = c.judge(pair(study_of, declare, better, worse))
+    a, b = np.log(better), np.log(worse)
+    va, vb = a.var(ddof=1) / 3, b.var(ddof=1) / 3
+    half = stats.t.isf(LEVELS[3] / 2, (va + vb) ** 2 / (va**2 / 2 + vb**2 / 2)) * math.sqrt(va + vb)
+    look = j.look()
+    assert (look.low, look.high) == (
+        pytest.approx(b.mean() - a.mean() - half),
+        pytest.approx(b.mean() - a.mean() + half),
+    )
+    assert j.outcome == s.SUPPORTED and j.at == 3
+
+
+@pytest.mark.parametrize(
+    "worse, expected",
+    [(2.0, s.SUPPORTED), (0.5, s.CONTRADICTED), (1.0, s.NO_DIFFERENCE), (1.05, s.SUPPORTED)],
+)
+def test_outcomes_of_a_pair(study_of, declare, worse, expected):
+    study = pair(study_of, declare, GOOD, scaled(GOOD, worse))
+    (j,) = c.judge(study)
+    assert j.outcome == expected
+    line = v.verdicts(study, "C5").iloc[0]
+    assert line["verdict"] == expected and line["finding"].startswith(
+        "Attention at 16 against residual at 16, FID (Lite0): "
+    )
+    small = "by less than 10 per cent" in line["finding"]
+    assert small == (worse == 1.05)
+
+
+def test_a_spread_that_says_nothing_is_open_with_the_seeds_needed(study_of, declare):
+    wide = [60, 140, 90]
+    (j,) = c.judge(pair(study_of, declare, wide, wide))
+    assert j.outcome == s.OPEN and j.needed is None
+    study = pair(study_of, declare, [100, 104, 108], [101, 104, 107])
+    (j,) = c.judge(study)
+    assert j.outcome == s.OPEN and 3 < j.needed <= 10
+    assert f"About {j.needed} seeds would settle it" in v.verdicts(study, "C5")["finding"].item()
+
+
+def test_a_verdict_stays_once_made(study_of, declare):
+    """The first three seeds settle it; what later seeds say stands beside it and changes nothing."""
+    early, late = [100, 101, 102], [100, 101, 102, 300, 20, 400, 90]
+    (before,) = c.judge(pair(study_of, declare, early, scaled(early, 2.0)))
+    study = pair(study_of, declare, late, scaled(early, 2.0) + [50, 900, 30, 100])
+    (after,) = c.judge(study)
+    assert (before.outcome, before.at) == (after.outcome, after.at) == (s.SUPPORTED, 3)
+    assert float(before.look().low) == float(after.look().low) and after.latest == s.OPEN
+    assert (
+        "With all 7 seeds" in v.verdicts(study, "C5")["finding"].item()
+        and "which alone would be open" in v.verdicts(study, "C5")["finding"].item()
+    )
+
+
+def test_rows_with_unequal_seeds_are_looked_at_where_both_have_them(study_of, declare):
+    (j,) = c.judge(pair(study_of, declare, GOOD, scaled(GOOD[:4], 2.0)))
+    assert j.seeds == 4 and len(j.looks["G updates"]) == 2
+
+
+def test_before_the_first_look_there_is_no_interval(study_of, declare):
+    study = pair(study_of, declare, GOOD[:1], GOOD[:1])
+    (j,) = c.judge(study)
+    assert j.outcome == s.OPEN and not j.looks
+    assert "the first look takes 3 seeds and there is 1" in v.verdicts(study, "C5")["finding"].item()
+    assert v.show_comparisons(study)["interval"].item() == "–"
+
+
+def test_equal_scores_have_no_interval_and_no_nan(study_of, declare):
+    study = pair(study_of, declare, [100] * 4, [100] * 4)
+    (j,) = c.judge(study)
+    assert j.outcome == s.OPEN and "no spread" in j.remark
+    assert (
+        "nan" not in v.verdicts(study, "C5")["finding"].item() + v.show_comparisons(study).to_string().lower()
+    )
+
+
+def test_a_run_that_breaks_down_leaves_no_interval_and_is_never_dropped(study_of, declare):
+    """The unstable row's other seeds score far better: without the broken run they would win."""
+    study = pair(study_of, declare, GOOD, scaled(GOOD, 2.0))
+    run = study.run("attention_16", 1)
+    run.write(run.read() | {"status": "diverged"})
+    (j,) = c.judge(study)
+    assert j.outcome == c.UNSTABLE and sum(j.broken.values()) == 1
+    assert "unstable, 1 of 20 runs broke down" in v.verdicts(study, "C5")["finding"].item()
+    for seed in range(10):
+        for row in ("attention_16", "residual_16"):
+            run = study.run(row, seed)
+            run.write(run.read() | {"status": "collapsed"})
+    assert v.verdicts(study, "C5")["verdict"].item() == c.UNSTABLE
+
+
+def test_a_run_that_breaks_down_later_stands_beside_the_verdict(study_of, declare):
+    study = pair(study_of, declare, GOOD, scaled(GOOD, 2.0))
+    run = study.run("attention_16", 6)
+    run.write(run.read() | {"status": "collapsed"})
+    (j,) = c.judge(study)
+    assert (j.outcome, j.at, j.latest) == (s.SUPPORTED, 3, c.UNSTABLE)
+    assert "broke down" in v.verdicts(study, "C5")["finding"].item()
+
+
+def test_a_missing_score_is_one_sentence(study_of, declare):
+    study = declare(study_of({"sagan": GOOD, "sngan_projection": GOOD, "acgan": GOOD}))
+    run = study.run("acgan", 2)
+    record = run.read()
+    run.write(
+        record
+        | {
+            "scores": [
+                {k: value for k, value in score.items() if k != "intra_fid"} for score in record["scores"]
+            ]
+        }
+    )
+    remarks = {(j.metric, j.comparison.rows[0]): j.remark for j in judged(study, "C6")}
+    assert (
+        remarks["intra_fid", "acgan"] == "intra_fid was not measured in every run"
+        and not remarks["fid", "acgan"]
+    )
+
+
+@pytest.mark.parametrize("fids, short", [((1200, 1300), True), ((1200, 900), False), ((800, 900), False)])
+def test_too_short_to_rank(study_of, declare, fids, short):
+    """Judged at the first look, against half of what noise scores: a bound of 1,000."""
+    study = pair(study_of, declare, scaled(GOOD, fids[0] / 100), scaled(GOOD, fids[1] / 100))
+    for row in ("attention_16", "residual_16"):
+        for seed in range(10):
+            run = study.run(row, seed)
+            run.write(run.read() | {"noise": {"fid": 2000.0}})
+    (j,) = c.judge(study)
+    assert (j.outcome == c.TOO_SHORT) == short
+    assert ("only one side is clear of noise" in j.remark) == (fids == (1200, 900))

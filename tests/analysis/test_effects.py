@@ -1,0 +1,32 @@
+"""The recipes: effects with intervals, and no verdicts."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from repro import paper
+from repro.analysis import effects as e
+from repro.reports import plots
+
+
+def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
+    frame = e.effects(recipe_study(), paper.RECIPE_TABLE)
+    assert frame["label"].tolist() == ["orthogonal init", "no attention", "random flips"]
+    a, b = np.log([146, 154]), np.log([100, 120])
+    theirs = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    line = frame.iloc[0]
+    assert line[["difference", "low", "high"]].tolist() == pytest.approx(
+        [100 * (a.mean() - b.mean()), 100 * theirs.low, 100 * theirs.high]
+    )
+    words = e.effects_in_words(recipe_study(), paper.RECIPE_TABLE)
+    assert "by +8.8 per cent" in words and "Of the 2 single settings" in words
+
+
+def test_effects_of_one_seed_have_no_interval_and_of_no_reference_there_are_none(study_of):
+    one = e.show_effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
+    assert one.iloc[0]["95 % interval"] == "–"
+    assert plots.effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
+
+
+def test_effects_without_the_reference_row_are_none(study_of):
+    assert e.effects(study_of({"none": [110]}), paper.RECIPE_TABLE).empty

@@ -1,0 +1,240 @@
+"""Tables from made-up runs, whose numbers are known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from repro import paper
+from repro.analysis import frames
+from repro.config import ReproError
+from repro.reports import plots
+from repro.scoring import attention
+from repro.studies.study import Study, rows, run_name
+
+
+def test_the_table_in_numbers(study_of):
+    study = study_of({"none": [100, 110, 120], "attention_16": [90, 95, 115]}, best={"attention_16": 80})
+    table = frames.summary(study, paper.TABLE1).set_index("row")
+    assert table.loc["none", "fid_mean"] == 110 and table.loc["none", "fid_sd"] == pytest.approx(10)
+    assert (
+        table.loc["attention_16", "fid_difference"] == pytest.approx(-10)
+        and table.loc["attention_16", "seeds"] == 3
+    )
+    assert table.loc["attention_16", "fid_best_mean"] == 80
+    assert table.loc["none", "paper_fid"] == 22.96 and table.loc["attention_64", "paper_is"] == 52.52
+    assert (
+        table.loc["attention_64", "status"] == "n/a at 32 px"
+        and table.loc["attention_8", "status"] == "not run"
+    )
+
+
+def test_the_table_for_a_reader(study_of):
+    shown = frames.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index(
+        ""
+    )
+    assert (
+        shown.loc["no block", "seeds"] == "2" and shown.loc["no block", "ours: FID (Lite0)"] == "105.0 ± 7.1"
+    )
+    assert shown.loc["attention at 16", "Δ FID"] == "-12.5" and shown.loc["no block", "Δ FID"] == "reference"
+    assert shown.loc["attention at 64", "ours: FID (Lite0)"] == "n/a at 32 px"
+    one = frames.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
+    assert one.loc["no block", "ours: FID (Lite0)"] == "100.0"
+    table2 = frames.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
+    assert (
+        "(not verified)" in table2.loc["AC-GAN", "paper (ImageNet 128, Inception): IS"]
+        and "(second-hand)" in table2.loc["SAGAN", "paper (ImageNet 128, Inception): intra FID"]
+    )
+
+
+def test_a_score_that_not_all_seeds_have_says_how_many(study_of):
+    study = study_of({"none": [100, 110, 120]})
+    path = study.run("none", 2).json_path
+    record = json.loads(path.read_text())
+    del record["final"]["intra_fid"], record["scores"][-1]["intra_fid"]
+    path.write_text(json.dumps(record))
+    shown = frames.present(study, paper.TABLE1).set_index("").loc["no block"]
+    assert (
+        shown["ours: intra FID (Lite0)"] == "210.0 ± 14.1 (2 of 3 seeds)"
+        and shown["ours: FID (Lite0)"] == "110.0 ± 10.0"
+    )
+
+
+def test_papers_numbers_stand_under_a_plain_heading_only_where_ours_are_measured_alike(study_of):
+    smoke = study_of({"none": [100]})
+    assert frames.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
+    assert "Δ intra FID" in frames.present(smoke, paper.TABLE1) and "KID (Lite0)" not in frames.present(
+        smoke, paper.TABLE1
+    )
+    assert {"IS (Lite0)", "diversity"} <= set(frames.all_scores(smoke, paper.TABLE1))
+    alike = Study("imagenet", executor="none", out=str(smoke.out))
+    assert frames.paper_heading(alike) == "paper"
+
+
+def test_runs_on_other_data_never_share_a_column(study_of):
+    study = study_of({"none": [100], "attention_16": [90]})
+    path = study.run("none", 0).json_path
+    record = json.loads(path.read_text())
+    record["config"]["data_fingerprint"] = "other"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ReproError, match="scored in different ways.*other"):
+        frames.records(study, paper.TABLE1)
+
+
+def test_an_ended_run_says_where(study_of):
+    shown = frames.present(study_of({"sn_d": [300]}, status="collapsed"), paper.FIGURE3).set_index("")
+    assert shown.loc["SN on D", "status"] == "collapsed at step 4"
+
+
+def test_a_run_that_diverged_before_its_first_score_is_in_the_table(study_of):
+    study = study_of({"sn_d": [300, 310], "sn_g_d": [200, 210]})
+    run = study.run("sn_d", 1)
+    record = {k: v for k, v in run.read().items() if k not in ("final", "best")}
+    run.write(record | {"status": "diverged", "scores": [], "step": 1})
+    shown = frames.present(study, paper.FIGURE3).set_index("").loc["SN on D"]
+    assert (
+        shown["status"] == "complete, diverged at step 1" and "(1 of 2 seeds)" in shown["ours: FID (Lite0)"]
+    )
+
+
+def test_averaged_weights_stand_beside_the_raw_ones(study_of):
+    study = study_of({"none": [300, 310], "attention_16": [280]})
+    run = study.run("none", 1)
+    run.write(
+        run.read()
+        | {
+            "final": run.read()["final"] | {"kid": 0.5},
+            "shadow": {"decay": 0.99, "fid": 250.0, "is": 9.0, "kid": 0.4},
+        }
+    )
+    shown = frames.averaged(study, paper.TABLE1)
+    assert (
+        shown[""].to_list() == ["no block"]
+        and shown["seeds"].item() == "1"
+        and shown["average over the last"].item() == "100 updates"
+    )
+    assert (
+        shown["FID (Lite0), raw"].item() == "310.0"
+        and shown["FID (Lite0), averaged weights"].item() == "250.0"
+    )
+
+
+def test_scores_of_two_definitions_are_never_mixed(study_of):
+    study_of({"none": [100]})
+    study = study_of(
+        {"attention_16": [90]},
+        definition={"extractor": "efficientnet_lite0", "resizer": "r", "samples": 11, "references": 20},
+    )
+    with pytest.raises(ReproError, match="different ways"):
+        frames.summary(study, paper.TABLE1)
+
+
+def test_differences_to_a_reference(study_of, tmp_path):
+    here = study_of({"none": [100], "attention_16": [90]})
+    assert (frames.difference_to(here, here, ["table1"])["difference"] == 0).all()
+    record = here.run("none", 0).read()
+    record["final"]["fid"] = record["scores"][-1]["fid"] = 103.0
+    other = Study("rehearsal", 1, executor="none", out=str(tmp_path / "other"))
+    other.run("none", 0).write(record)
+    both = frames.difference_to(here, other, ["table1", "figure3"])
+    assert both[both["difference"] != 0][["table", "row", "metric", "difference"]].values.tolist() == [
+        ["table1", "none", "fid", -3.0],
+        ["figure3", "sn_g_d_ttur", "fid", -3.0],
+    ]
+    empty = Study("rehearsal", 1, executor="none", out=str(tmp_path / "nothing"))
+    assert frames.difference_to(here, empty, ["table1"]).empty
+
+
+def with_attention(study, values, row="attention_16"):
+    """Write attention into the row's runs: values is {quantity: [of seed 0, ...]} at the last step, others
+    0.
+    """
+    for seed in range(study.seeds):
+        run = study.run(row, seed)
+        block = {q: {"G 16x16": values.get(q, [0.0] * 9)[seed], "D 16x16": -1.0} for q in frames.ATTENTION}
+        run.write(
+            run.read()
+            | {
+                "attention": [
+                    {"step": 2} | {q: {"G 16x16": 5.0, "D 16x16": 5.0} for q in block},
+                    {"step": 4} | block,
+                ]
+            }
+        )
+    return study
+
+
+def test_attention_that_was_not_recorded_is_not_run(study_of):
+    study = study_of({"attention_16": [100, 101]})
+    assert frames.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
+    assert "No picture of attention" in plots.picture(study, "sagan", "attention").data
+
+
+def test_the_tables_of_attention_and_neighbours(study_of):
+    study = with_attention(study_of({"none": [90, 91], "attention_16": [100, 101]}), {"entropy": [0.5, 0.7]})
+    for seed, gamma in ((0, -0.3), (1, 0.2)):  # of either sign: the size is averaged
+        run = study.run("attention_16", seed)
+        run.write(
+            run.read()
+            | {"history": [entry | {"gamma_g": {"16x16": gamma}} for entry in run.read()["history"]]}
+        )
+    shown = frames.present_attention(study, paper.TABLE1)
+    assert shown.set_index("block").loc["G 16x16", "size of gamma"] == "0.250"
+    assert shown[["", "block"]].to_numpy().tolist() == [
+        ["attention at 16", "D 16x16"],
+        ["attention at 16", "G 16x16"],
+    ] or shown["block"].tolist() == ["G 16x16", "D 16x16"]
+    assert (
+        shown.set_index("block").loc["G 16x16", frames.ATTENTION["entropy"]] == "0.600"
+    )  # the last step, mean over seeds
+    assert len(frames.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
+    for seed, samples in ((0, 2.0), (1, 3.0)):
+        run = study.run("attention_16", seed)
+        run.write(run.read() | {"neighbours": {"samples": samples, "real": 1.0}})
+    near = frames.neighbours(study, paper.TABLE1)
+    assert near.to_numpy().tolist() == [["attention at 16", "2.50", "1.00"]]
+
+
+def test_every_measured_quantity_of_attention_is_shown():
+    import torch
+
+    measured = attention.statistics(torch.full((1, 16, 4), 1 / 4), np.zeros((1, 8, 8, 3), np.uint8))
+    assert measured.keys() == frames.ATTENTION.keys()
+
+
+def test_equal_rows_share_a_run_and_different_ones_do_not(rehearsal):
+    assert run_name(rows()["sn_g_d_ttur"], rehearsal) == "none"
+    assert run_name(rows()["sagan"], rehearsal) == "attention_16"
+    tasks = Study("rehearsal", executor="none").tasks(paper.TABLES)
+    assert len(tasks) == len({t.row for t in tasks}) == 9
+    assert {t.row for t in tasks[:2]} == {"sngan_projection", "acgan"}  # the longest first
+    assert len(Study("imagenet", executor="none").tasks(paper.TABLES)) == 13
+
+
+def test_extractors_that_disagree_about_rows(study_of):
+    """Attention at 16 is better than the row without a block by one extractor and worse by the other;
+    residual at 16 is worst by both.
+    """
+    fids = {"none": [110, 112], "attention_16": [100, 102], "residual_16": [150, 152]}
+    assert frames.extractors_agree(study_of(fids), paper.TABLE1).empty
+    second = {100: 30, 102: 32, 110: 20, 112: 22, 150: 90, 152: 92}
+    study = study_of(
+        fids,
+        extra=lambda fid: {
+            "fid_lite2": second[fid],
+            "kid": fid / 1000,
+            "kid_lite2": fid / 500,
+            "kid_by_class": {"cat": 0.1},
+        },
+    )
+    of_fid, of_kid = frames.extractors_agree(study, paper.TABLE1).to_dict("records")
+    assert of_fid[""] == "FID (Lite0) against FID (Lite2)" and of_fid["pairs in the same order"] == "2 of 3"
+    assert (
+        of_fid["pairs that change their order"] == "no block and attention at 16"
+        and of_fid["Spearman"] == "0.50"
+        and of_fid["Kendall"] == "0.33"
+    )
+    assert of_kid["pairs that change their order"] == "none" and of_kid["Spearman"] == "1.00"
+    assert "FID (Lite2)" in frames.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(
+        frames.present(study, paper.TABLE1)
+    )

@@ -1,0 +1,127 @@
+"""Faults planted in the code: the regression check sees each one and names it."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from repro import paper
+from repro.checks import regression
+from repro.config import Config
+from repro.data import images
+from repro.networks import layers, resnet
+from repro.scoring import evaluate
+from repro.studies.study import Study
+from repro.training import loop
+
+
+@pytest.fixture
+def checked(reference, shapes_data, tmp_path):
+    """Train a row of the rehearsal in this process and compare it with the committed reference."""
+
+    def train_and_compare(row):
+        now = Study("rehearsal", out=str(tmp_path))
+        (task,) = [task for task in now.tasks(paper.ALL_TABLES) if task.row == row]
+        loop.train(images.with_data(task.config, shapes_data), shapes_data, now.run(row, 0), row)
+        frame = regression.compare(reference, now, [task], regression.read_tolerances(reference))
+        return frame[frame["run"] != "verdicts"]
+
+    return train_and_compare
+
+
+def gamma_frozen(monkeypatch):
+    def build(config, original=loop.build):
+        networks = original(config)
+        for network in networks:
+            for block in network.inserted.values():
+                block.gamma.register_hook(torch.zeros_like)
+        return networks
+
+    monkeypatch.setattr(loop, "build", build)
+
+
+def spectral_norm_dropped_from_g(monkeypatch):
+    def build(config, original=loop.build):
+        plain = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, sn_generator=False))
+        return original(plain)[0], original(config)[1]
+
+    monkeypatch.setattr(loop, "build", build)
+
+
+def learning_rates_swapped(monkeypatch):
+    rates = Config.lr_g, Config.lr_d
+    monkeypatch.setattr(Config, "lr_g", rates[1])
+    monkeypatch.setattr(Config, "lr_d", rates[0])
+
+
+def average_decay_changed(monkeypatch, original=loop.get_ema_multi_avg_fn):
+    monkeypatch.setattr(loop, "get_ema_multi_avg_fn", lambda decay: original(0.99))
+
+
+def softmax_over_queries(monkeypatch, original=torch.softmax):
+    monkeypatch.setattr(layers.torch, "softmax", lambda x, dim: original(x, dim=1))
+
+
+def labels_shuffled(monkeypatch, original=loop.Batches.batch):
+    def batch(self, i):
+        images, labels = original(self, i)
+        return images, labels.roll(1)
+
+    monkeypatch.setattr(loop.Batches, "batch", batch)
+
+
+def batch_norm_evaluated_with_the_batch(monkeypatch):
+    monkeypatch.setattr(resnet.Generator, "eval", lambda self: self)
+    monkeypatch.setattr(
+        layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward
+    )  # which takes any number of images
+
+
+def batch_norm_momentum_changed(monkeypatch, original=Config.resolved_recipe):
+    monkeypatch.setattr(
+        Config, "resolved_recipe", lambda self: dataclasses.replace(original(self), bn_momentum=0.11)
+    )
+
+
+def no_power_iteration(monkeypatch, original=layers.SpectralNorm.__init__):
+    def init(self, weight, eps, iterations, *more):
+        original(self, weight, eps, 0, *more)
+
+    monkeypatch.setattr(layers.SpectralNorm, "__init__", init)
+
+
+def other_samples(monkeypatch, original=evaluate.latents):
+    monkeypatch.setattr(
+        evaluate, "latents", lambda z_dim, seed, first, count: original(z_dim, seed, first + 1, count)
+    )
+
+
+FAULTS = [  # a fault, the row it is planted in, and where the check first has to see it
+    (gamma_frozen, "attention_16", "history.gamma_d.16x16", 1),
+    (gamma_frozen, "residual_8", "history.gamma_g.8x8", 1),
+    (spectral_norm_dropped_from_g, "none", "history.loss_d", 1),
+    (learning_rates_swapped, "none", "history.loss_g", 1),
+    (average_decay_changed, "weight_average", "history.average_lag", 2),
+    (softmax_over_queries, "attention_16", "history.gamma_d.16x16", 1),
+    (softmax_over_queries, "attention_8", "history.gamma_g.8x8", 1),
+    (labels_shuffled, "none", "history.loss_d", 1),
+    (batch_norm_evaluated_with_the_batch, "none", "scores.fid", 2),
+    (batch_norm_momentum_changed, "none", "scores.diversity", 4),
+    (no_power_iteration, "none", "history.loss_d", 1),
+    (other_samples, "none", "scores.consistency", 2),
+]
+
+
+@pytest.mark.parametrize("row", sorted({row for _, row, _, _ in FAULTS}))
+def test_the_code_as_it_is_passes(checked, row):
+    frame = checked(row)
+    assert len(frame) > 90 and frame["passed"].all(), frame[~frame["passed"]]
+
+
+@pytest.mark.parametrize("plant, row, quantity, step", FAULTS, ids=lambda v: getattr(v, "__name__", None))
+def test_a_planted_fault_fails_by_name(checked, monkeypatch, plant, row, quantity, step):
+    plant(monkeypatch)
+    frame = checked(row)
+    failed = frame[~frame["passed"]]
+    found = failed[failed["quantity"] == quantity]["step"]
+    assert len(found) and found.min() == step, failed[["quantity", "step", "reference", "now", "tolerance"]]

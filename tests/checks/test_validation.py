@@ -1,0 +1,56 @@
+"""Scores of damaged real images worsen with the damage."""
+
+import dataclasses
+
+import pytest
+
+from repro import cli
+from repro.checks import validation
+from repro.config import ReproError
+from repro.data.images import load
+from repro.studies.study import Study
+
+
+@pytest.mark.parametrize("name", ["symmetric_shapes", pytest.param("cifar10", marks=pytest.mark.slow)])
+def test_fid_worsens_with_every_step_of_damage(name, shared_data, rehearsal, monkeypatch, tmp_path):
+
+    preset = dataclasses.replace(rehearsal, dataset=name, samples=300, references=500)
+    loaded = load(preset, shared_data("cifar10") if name == "cifar10" else None)
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    study = Study("rehearsal", out=str(tmp_path))
+    study.preset = preset
+    frame = validation.validate(study, loaded, "efficientnet_lite0", extended=False)
+    assert validation.orderly(frame).set_index("set")["fid"]["classes missing"], frame
+    fid = frame.set_index(["set", "strength"])["fid"]
+    real = fid[
+        "real",
+        0.0,
+        # (blur of half a pixel goes unseen on CIFAR-10, and on the shapes FID is at its ceiling by noise of
+        # 20)
+    ]
+    assert fid["blur", 0.5] < fid["blur", 1.0] < fid["blur", 2.0] and real < fid["blur", 1.0], frame
+    assert real < fid["noise", 8.0] < fid["noise", 20.0], frame
+    assert fid["real, drawn again", 0.0] < fid["classes uneven", 5.0] < fid["classes uneven", 20.0], frame
+    real = validation.undamaged(frame)
+    assert (
+        real["images"].tolist() == [60, 120, 300, 600]
+        and real["fid"].is_monotonic_decreasing
+        and validation.extrapolated(frame) < real["fid"].min()
+    )
+
+
+def test_validation_is_computed_once_and_shown(rehearsal, tmp_path, capsys):
+    """`repro validate`: the notebook in the study's folder, its numbers in a file that a second call
+    reads.
+    """
+    words = ["validate", "--preset", "rehearsal", "--out", str(tmp_path)]
+    assert cli.run(words) == 0
+    notebook = (tmp_path / "rehearsal" / "metrics.ipynb").read_text()
+    assert "uniform noise" in notebook and "extrapolated to endless many" in notebook
+    path = tmp_path / "rehearsal" / "metrics-efficientnet_lite0.json"
+    path.write_text(path.read_text().replace("uniform noise", "noise that is uniform"))
+    study = Study("rehearsal", out=str(tmp_path), executor="none")
+    assert "noise that is uniform" in set(validation.stored(study)["set"])
+    path.unlink()
+    with pytest.raises(ReproError, match="repro validate --preset rehearsal computes it"):
+        validation.stored(study)

@@ -1,0 +1,125 @@
+"""Tables and verdicts from made-up runs, whose answers are known."""
+
+import pytest
+
+from repro import paper
+from repro.analysis import frames
+from repro.config import ReproError
+from repro.reports import pages
+
+# --- the recipes
+
+
+def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
+    changes = frames.changes(study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE).set_index(
+        ""
+    )["changes"]
+    assert changes["released_code"] == "–" and changes["no attention"] == "attention_at []"
+    assert changes["random flips"] == "flip True" and changes["Adam beta2 0.9"] == "beta2 0.9"
+    assert "bn_momentum 0.01" in changes["BN momentum 0.01"] and "network dcgan" in changes["heykeetae"]
+    assert changes.drop("released_code").nunique() == len(changes) - 1
+
+
+# --- attention
+
+
+def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
+    study = recipe_study()
+    (study.folder / "recipes.ipynb").write_text("{}")
+    pages.write_differences(tmp_path)
+    page = (tmp_path / "differences.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("| init "))
+    assert "+31.4 % (" in line and "orthogonal" in line
+    assert "| Adam beta1" not in page  # alike everywhere
+    assert "D's power iteration" in page and "one an update" in page
+
+
+# --- the paper as data
+
+
+def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
+    study = study_of({"none": [100, 110], "attention_16": [90, 95]})
+    pages.write_rows(study)
+    page = (study.folder / "runs/attention_16/README.md").read_text()
+    for text in (
+        "repro train attention_16 --preset rehearsal --seed 1",
+        "[run.json](seed1/run.json)",
+        "| attention_at",
+        "| recipe.beta2",
+        "| 95 ",
+    ):
+        assert text in page, text
+    assert "no executed notebook" in page  # links only to what is there
+    (study.folder / "table1_self_attention.ipynb").write_text("{}")
+    pages.write_rows(study)
+    assert (
+        "(../../table1_self_attention.ipynb), as *attention at 16*"
+        in (study.folder / "runs/attention_16/README.md").read_text()
+    )
+    table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
+    assert (
+        "[attention at 16](results/rehearsal/runs/attention_16/README.md)" in table
+        and "| attention at 64 " in table
+    )
+
+
+def test_the_summary_answers_for_each_data_set(study_of, declare):
+    good = [100, 101, 102]
+    study = study_of({"none": [2 * v for v in good], "attention_8": good, "attention_16": good})
+    assert "no claim has a verdict" in pages._summary([study])[0]  # without a report,
+    (study.folder / "report.csv").write_text("")
+    assert "no claim has a verdict" in pages._summary([study])[0]  # or a plan
+    text = "\n".join(pages._summary([declare(study)]))
+    assert "*supported*. Tried on an analogue" in text and "[supported](results/rehearsal/report.md)" in text
+    assert "results/rehearsal/comparisons.png" in text
+
+
+def test_studies_with_more_runs_come_first(study_of):
+    small, large = study_of({"none": [100]}, preset="smoke"), study_of({"none": [100, 110, 120]})
+    for study in (small, large):
+        (study.folder / "report.ipynb").write_text("{}")
+    assert [(s.preset.name, s.seeds) for s in pages.studies(large.out)] == [("rehearsal", 3), ("smoke", 1)]
+
+
+def test_committed_tables_and_verdicts_say_what_runs_and_plan_say(study_of, declare):
+    good = [100, 101, 102]
+    study = declare(
+        study_of(
+            {
+                "none": good,
+                "attention_8": good,
+                "attention_16": good,
+                "residual_8": [2 * v for v in good],
+                "residual_16": good,
+            }
+        )
+    )
+    pages.write_table(study, paper.TABLE1, study.folder)
+    assert pages.reread(study) == {}  # nothing counts without its notebook
+    (study.folder / "table1_self_attention.ipynb").write_text("{}")
+    pages.write_report(study, study.folder)
+    wrong = lambda: [name for name, same in pages.reread(study).items() if not same]
+    assert len(pages.reread(study)) == 6 and not wrong()
+    record = study.run("residual_8", 0).read()
+    record["final"]["fid"] = record["scores"][-1]["fid"] = 70.0
+    study.run("residual_8", 0).write(record)
+    assert wrong() == [
+        "table1_self_attention.csv",
+        "table1_self_attention.md",
+        "report.csv",
+        "report.md",
+        "verdicts.json",
+        "comparisons.csv",
+    ]
+
+
+def test_a_plan_that_changed_after_runs_is_found_and_has_to_be_said(study_of, declare):
+    study = declare(study_of({"none": [100, 101, 102]}))
+    pages.write_report(study, study.folder)
+    declare(study, margin=0.2)
+    assert not all(pages.reread(study).values())
+    with pytest.raises(ReproError, match=r"changed after \d seeds had run \(margin\)"):
+        pages.write_report(study, study.folder)
+    declare(study, margin=0.2, changes=[{"date": "2026-02-02", "after_seeds": 1, "fields": ["margin"]}])
+    pages.write_report(study, study.folder)
+    assert "**Exploratory**" in (study.folder / "report.md").read_text() and all(pages.reread(study).values())

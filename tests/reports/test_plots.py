@@ -1,0 +1,61 @@
+"""Every figure can be drawn, and shows what it says."""
+
+import math
+
+import numpy as np
+import pytest
+
+from repro import paper, runs
+from repro.data import sheets
+from repro.reports import plots
+from repro.studies.study import Study, rows, run_name
+from tests.analysis.helpers import GOOD, scaled
+
+
+@pytest.mark.parametrize("fids", [{}, {"none": [100, 101], "attention_16": [90, 95]}])
+def test_every_figure_can_be_drawn(study_of, tmp_path, fids):
+    study = study_of(fids) if fids else Study("rehearsal", executor="none", out=str(tmp_path))
+    for make in (plots.final_scores, plots.score_curves, plots.training_curves, plots.samples):
+        plots.save(make(study, paper.TABLE1), tmp_path / "figure.png")
+    plots.save(plots.figure3(study), tmp_path / "figure.png")
+    first = (tmp_path / "figure.png").read_bytes()
+    plots.save(plots.figure3(study), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes() == first  # equal figures are equal files
+
+
+def test_a_run_s_picture_is_of_a_kind_that_notebook_viewers_show(study_of):
+    from nbconvert.utils.base import NbConvertBase
+
+    study = study_of({"sagan": [100]})
+    runs.write_atomically(
+        study.run(run_name(rows()["sagan"], study.preset), 0).picture("attention"),
+        sheets.picture(np.zeros((8, 8, 3), np.uint8)),
+    )
+    image = plots.picture(study, "sagan", "attention")
+    assert (
+        image._mimetype in NbConvertBase().display_data_priority
+        and image._repr_mimebundle_()[0][image._mimetype]
+    )
+
+
+def test_the_forest_plot_has_a_line_for_each_interval(study_of, declare):
+    study = declare(
+        study_of(
+            {
+                "none": GOOD,
+                "attention_8": GOOD,
+                "attention_16": GOOD,
+                "residual_8": scaled(GOOD, 3),
+                "residual_16": GOOD,
+            }
+        )
+    )
+    (axis,) = plots.comparisons(study).axes
+    labels = [label.get_text().replace("\n", " ") for label in axis.get_yticklabels()]
+    assert labels == [
+        "C4: Attention at 8 and 16 against no block, FID (Lite0)",
+        "C5: Attention at 8 against residual at 8, FID (Lite0)",
+        "C5: Attention at 16 against residual at 16, FID (Lite0)",
+    ]
+    band = next(patch for patch in axis.patches)
+    assert band.get_extents() is not None and band.get_x() == pytest.approx(-100 * math.log(1.1), abs=0.01)

@@ -1,0 +1,205 @@
+"""The training loop: its updates, its record, and that stopping it changes nothing."""
+
+import json
+import math
+import os
+import signal
+
+import pytest
+
+from repro import runs
+from repro.networks import losses
+from repro.training import checkpoint, loop
+from tests.training.helpers import same_weights, steady, train_in
+
+
+def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
+    record = train_in(tmp_path, make_config("attention_16"), shapes_data, "attention_16")
+    assert [s["step"] for s in record["scores"] if "fid_lite2" in s] == [4] and record["final"][
+        "kid_by_class"
+    ] == {"a": 0.5}
+    assert json.loads((tmp_path / "run.json").read_text()) == record
+    assert record["status"] == "complete" and record["step"] == 4
+    assert [h["step"] for h in record["history"]] == [1, 2, 3, 4] and [
+        s["step"] for s in record["scores"]
+    ] == [2, 4]
+    assert record["history"][-1]["gamma_g"]["16x16"] != 0 and record["history"][-1]["gamma_d"]["16x16"] != 0
+    assert record["final"] == record["scores"][-1] and record["best"]["fid"] == min(
+        s["fid"] for s in record["scores"]
+    )
+    assert record["provenance"]["data_fingerprint"] == shapes_data.fingerprint
+    assert record["provenance"]["images_per_second"] > 0 and (tmp_path / "samples.jpg").exists()
+    assert str(tmp_path) not in (tmp_path / "run.json").read_text()  # no path of this machine
+    stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
+    assert (
+        train_in(tmp_path, make_config("attention_16"), shapes_data) == record
+    )  # finished: nothing is trained again
+    assert (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"ema_decay": 0.5}, {"d_steps": 2, "flip": True}])
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_a_stopped_run_ends_in_the_same_bits(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch, changes, stop_at
+):
+    config = make_config("attention_16", **changes)
+    straight = train_in(tmp_path / "straight", config, shapes_data)
+
+    original = loop.update_g
+
+    calls = []
+
+    def stop(*a):
+        calls.append(a)
+        if len(calls) == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*a)
+
+    monkeypatch.setattr(loop, "update_g", stop)
+    with pytest.raises(runs.Interrupted, match=f"stopped at step {stop_at} of 4"):
+        train_in(tmp_path / "stopped", config, shapes_data)
+    assert runs.Run(tmp_path / "stopped").read()["status"] == "interrupted"
+    monkeypatch.setattr(loop, "update_g", original)
+    resumed = train_in(tmp_path / "stopped", config, shapes_data)
+    assert steady(resumed) == steady(straight)
+    same_weights(tmp_path / "straight", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("moment", ["sample", "scorer"])
+def test_a_save_comes_before_a_score_and_a_stop_is_heard_during_one(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch, moment
+):
+    config = make_config("attention_16", steps=4, score_every=2)
+    straight = train_in(tmp_path / "straight", config, shapes_data)
+    ended = []
+
+    def stopped_in(original):
+        def call(*a, **k):
+            if not ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+                ended.append("heard too late")  # a handler runs before the next line of Python
+            return original(*a, **k)
+
+        return call
+
+    with monkeypatch.context() as during:
+        during.setattr(
+            *(
+                (loop, "sample", stopped_in(loop.sample))
+                if moment == "sample"
+                else (loop.Scorer, "__call__", stopped_in(loop.Scorer.__call__))
+            )
+        )
+        with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
+            train_in(tmp_path / "stopped", config, shapes_data)
+    assert ended == []
+    record = runs.Run(tmp_path / "stopped").read()
+    assert (
+        record["status"] == "interrupted"
+        and record["step"] == 2
+        and record["scores"] == []
+        and record["attention"] == []
+    )
+    assert steady(train_in(tmp_path / "stopped", config, shapes_data)) == steady(straight)
+    same_weights(tmp_path / "straight", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("end", ["collapsed", "diverged", "complete"])
+def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch, end
+):
+    if end == "collapsed":
+        monkeypatch.setattr(loop, "COLLAPSE_DIVERSITY", 1.5)
+    if end == "diverged":
+        original, calls = losses.hinge_d, []
+        monkeypatch.setattr(
+            losses,
+            "hinge_d",
+            lambda *a: calls.append(1) or original(*a) * (math.nan if len(calls) == 3 else 1),
+        )
+    record = train_in(tmp_path, make_config(), shapes_data)
+    assert record["status"] == end and runs.unstable(record) == (end != "complete")
+    (tmp_path / "run.json").write_text(
+        json.dumps(record | {"status": "running", "error": None})
+    )  # as it stood before
+    stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
+    assert steady(train_in(tmp_path, make_config(), shapes_data)) == steady(record)
+    assert (
+        steady(runs.Run(tmp_path).read()) == steady(record)
+        and (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
+    )
+
+
+def test_the_last_step_is_scored_with_further_sampling_seeds(
+    make_config, shapes_data, tmp_path, light_scores
+):
+    record = train_in(tmp_path, make_config(resamples=2), shapes_data)
+    assert [r["sampling_seed"] for r in record["resampled"]] == [2019, 2020]
+    assert len({record["final"]["fid"], *(r["fid"] for r in record["resampled"])}) == 3
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch
+):
+    calls, original = [], losses.hinge_d
+    monkeypatch.setattr(
+        losses, "hinge_d", lambda *a: calls.append(1) or original(*a) * (math.nan if len(calls) == 3 else 1)
+    )
+    record = train_in(tmp_path, make_config(), shapes_data)
+    assert record["status"] == "diverged" and record["step"] == 3 and "step 3" in record["error"]
+    assert [s["step"] for s in record["scores"]] == [2]
+    assert train_in(tmp_path, make_config(), shapes_data) == record  # a result, not trained again
+
+
+def test_samples_that_no_longer_differ_end_the_run_as_collapsed(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch
+):
+    monkeypatch.setattr(loop, "COLLAPSE_DIVERSITY", 1.5)
+    record = train_in(tmp_path, make_config(), shapes_data)
+    assert record["status"] == "collapsed" and record["step"] == 2 and "no longer differ" in record["error"]
+
+
+def scored(*fids, diversity=1.0):
+    return [{"step": i, "fid": fid, "diversity": diversity} for i, fid in enumerate(fids)]
+
+
+def test_when_a_run_has_collapsed():
+    assert loop.collapse(scored(900)) is None and loop.collapse(scored(900, 400, 799)) is None
+    assert loop.collapse(scored(400, 900)) is None  # one bad score may pass
+    assert loop.collapse(scored(400, 900, 700, 900)) is None
+    assert "FID past 2 times its best" in loop.collapse(scored(400, 900, 801))
+    assert "no longer differ" in loop.collapse(scored(400, diversity=0.04))
+
+
+def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch
+):
+    fids = iter([50, 40, 90, 100, 60])  # the last one of the averaged weights
+    monkeypatch.setattr(loop.Scorer, "__call__", lambda *_: {"fid": next(fids), "is": 1.0, "diversity": 1.0})
+    record = train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)
+    assert record["status"] == "collapsed" and record["step"] == 4 and "FID past 2 times" in record["error"]
+    assert (
+        json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"]
+        == record["best"]["step"]
+        == 2
+    )
+    (tmp_path / "run.json").unlink(), (tmp_path / "best.pt").unlink()
+    (tmp_path / "previous.pt").replace(
+        tmp_path / "checkpoint.pt"
+    )  # killed before step 4 was scored: the best one is not the newest
+    fids = iter([30, 30, 30])
+    assert train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)["best"]["step"] == 4
+    assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4
+
+
+def test_a_run_of_two_code_revisions_names_both(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch
+):
+    monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "first", "dirty": False, "sources": "1"})
+    with pytest.raises(runs.Interrupted):
+        loop.train(make_config(), shapes_data, runs.Run(tmp_path), "none", max_minutes=0)
+    monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "second", "dirty": False, "sources": "2"})
+    made = train_in(tmp_path, make_config(), shapes_data)["provenance"]
+    assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
+        "first"
+    ]
