@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from repro.checks.bench import Line
-from repro.config import Recipe
 from repro.networks.layers import SelfAttention
+from repro.recipes import Recipe
 from repro.training import loop
 
 CHANNELS, SIZE, BATCH, PASSES = 128, 64, 8, 3

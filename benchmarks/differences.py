@@ -12,9 +12,10 @@ import dataclasses
 import torch
 from torch.nn.utils import parametrize
 
-from repro.config import PRESETS, Config
+from repro.config import Config
 from repro.data import images
 from repro.networks import resnet
+from repro.presets import PRESETS
 from repro.scoring import attention
 from repro.scoring.evaluate import latents, to_uint8
 from repro.studies import study

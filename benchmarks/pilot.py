@@ -26,9 +26,8 @@ def scatter(of_step: dict[int, float]) -> float:
     """The sd of one score's ln FID about the line between its two neighbours, from step FROM on."""
     middle = [s for s in of_step if s >= FROM and {s - EVERY, s + EVERY} <= of_step.keys()]
     off = [of_step[s] - (of_step[s - EVERY] + of_step[s + EVERY]) / 2 for s in middle]
-    return float(
-        np.sqrt(np.mean(np.square(off)) / 1.5)
-    )  # the variance of y_1 - (y_0 + y_2) / 2 is 1.5 of one score's
+    # the variance of y_1 - (y_0 + y_2) / 2 is 1.5 of one score's
+    return float(np.sqrt(np.mean(np.square(off)) / 1.5))
 
 
 def table(folder: Path) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The loop people start from, written without `repro`: eager float32, NCHW, PyTorch's own spectral norm, real
 and generated images through D apart, every layer as the paper draws it. The baseline of `repro bench`, the
-oracle of tests/checks/test_bench.py, and the pattern for a peer: `repro bench --peer FILE` times any file that has
-a function `build(width)` such as the last one here.
+oracle of tests/checks/test_bench.py, and the pattern for a peer: `repro bench --peer FILE` times any file
+that has a function `build(width)` such as the last one here.
 """
 
 import torch

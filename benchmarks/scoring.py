@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from cleanfid import fid
 
 from repro.checks.bench import Line, benchmark
-from repro.config import PRESETS, Config, Recipe
+from repro.config import Config
 from repro.networks import resnet
+from repro.presets import PRESETS
+from repro.recipes import Recipe
 from repro.scoring import evaluate, features, metrics
 from repro.scoring.features import load_extractor
 from repro.training import loop

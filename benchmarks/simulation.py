@@ -115,9 +115,8 @@ def three_budgets(
             for _ in range(3)
         ]
         by_budget = [looks(values, (1, -1), MARGIN, MOST, of=comparisons) for values in budgets]
-        outcomes = np.array(
-            [[look.outcome for look in of_budget] for of_budget in by_budget]
-        )  # (budgets, looks, studies)
+        # (budgets, looks, studies)
+        outcomes = np.array([[look.outcome for look in of_budget] for of_budget in by_budget])
         for at in range(studies):
             over_looks = [across(list(outcomes[:, look, at])) for look in range(outcomes.shape[1])]
             made = settled(over_looks)

@@ -22,9 +22,11 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from repro.checks.bench import PLAIN, Line, load_peer
-from repro.config import PRESETS, Config, Preset, Recipe
+from repro.config import Config
 from repro.data.images import Batches, ImageData
 from repro.networks import resnet
+from repro.presets import PRESETS, Preset
+from repro.recipes import Recipe
 from repro.studies.executors import ALLOCATION
 from repro.training import loop
 

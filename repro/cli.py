@@ -18,7 +18,8 @@ from typing import Annotated
 import typer
 
 from . import runs
-from .config import PRESETS, ReproError, choose
+from .errors import ReproError, choose
+from .presets import PRESETS
 
 app = typer.Typer(
     help="Reproduce Self-Attention GAN (arXiv 1805.08318): train, score and report the paper's tables.",
@@ -184,9 +185,8 @@ def train(
     from .studies.study import configure, rows
     from .studies.trainer import train_row
 
-    configure(
-        rows()[choose("row", row, rows())], PRESETS[choose("preset", preset, PRESETS)], seed
-    )  # mistakes end before torch is imported
+    # mistakes end before torch is imported
+    configure(rows()[choose("row", row, rows())], PRESETS[choose("preset", preset, PRESETS)], seed)
 
     from .parallel import launch
 
@@ -408,9 +408,8 @@ def check(
 
     choose("preset", preset, PRESETS)
     stages = []
-    for name in (
-        [preset] if preset == "rehearsal" or against or given else ["rehearsal", preset]
-    ):  # all misuse ends here
+    # all misuse ends here
+    for name in [preset] if preset == "rehearsal" or against or given else ["rehearsal", preset]:
         reference = Study.in_folder(against or f"results/{name}")
         now = (
             Study.in_folder(given)

@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import runs
-from .config import ReproError
+from .errors import ReproError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-TIMEOUT = timedelta(
-    hours=2
-)  # of a collective: longer than the first rank takes to score 50,000 samples, while the others wait
+# of a collective: longer than the first rank takes to score 50,000 samples, while the others wait
+TIMEOUT = timedelta(hours=2)
 
 
 _alone = False  # in `on_first`, where the others wait
@@ -60,9 +59,8 @@ def wrap(network: nn.Module) -> nn.Module:
     if ranks() == 1:
         return network
     known = inspect.signature(DistributedDataParallel).parameters
-    name = (
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    )  # before PyTorch 2.14
+    # before PyTorch 2.14
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     return DistributedDataParallel(network, **{name: False})
 
 

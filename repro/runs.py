@@ -27,7 +27,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from .config import Config, ReproError, difference
+from .config import Config, difference
+from .errors import ReproError
 
 SCHEMA = 2
 FINISHED = ("complete", "collapsed", "diverged")  # nothing left to train
@@ -35,9 +36,8 @@ STATUSES = (*FINISHED, "running", "interrupted", "failed")
 SELECTION = "lowest FID among the scored steps"
 PICTURE = ".jpg"  # how a run's pictures and the sheet of real images end; `sheets.picture` encodes them
 PICTURES = ("samples", "attention", "neighbours", "interpolations", "shadow")
-INTERRUPTED = (
-    75  # exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
-)
+# exit code of a run that stopped on request and can be continued (EX_TEMPFAIL of sysexits.h)
+INTERRUPTED = 75
 PROJECT = Path(__file__).resolve().parent.parent
 
 

@@ -7,8 +7,9 @@ import torch
 
 from repro import runs
 from repro.analysis import plan
-from repro.config import PRESETS, Recipe
 from repro.data import images
+from repro.presets import PRESETS
+from repro.recipes import Recipe
 from repro.studies import study
 from repro.studies.study import Study, configure, rows, run_name
 

@@ -14,8 +14,8 @@ import nbformat
 import pytest
 
 from repro import cli, paper, runs
-from repro.config import PRESETS
 from repro.data import images
+from repro.presets import PRESETS
 from repro.reports import pages
 from repro.studies import executors, notebooks, study, trainer
 
@@ -144,9 +144,8 @@ def test_ctrl_c_and_a_schedulers_notice_leave_a_resumable_study(tmp_path, sent):
     schedulers send it.
     """
     words = [*REPRO, "reproduce", "--preset", "smoke", "--tables", "figure3", "--out", str(tmp_path)]
-    heard = lambda: signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # as in a terminal, also where whatever runs pytest ignores it
+    # as in a terminal, also where whatever runs pytest ignores it
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(
         words,
         stdout=subprocess.PIPE,

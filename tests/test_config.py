@@ -11,18 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repro import paper, runs
-from repro.config import (
-    PRESETS,
-    RECIPES,
-    Config,
-    Preset,
-    Recipe,
-    ReproError,
-    choose,
-    difference,
-    feature_map_sizes,
-)
+from repro.config import Config, difference, feature_map_sizes
+from repro.errors import ReproError, choose
 from repro.networks import layers, resnet
+from repro.presets import PRESETS, Preset
+from repro.recipes import RECIPES, Recipe
 from repro.reports import pages
 from repro.studies import study
 from repro.training import loop
@@ -150,9 +143,8 @@ def test_every_invalid_configuration_is_refused_by_name(changes, named):
 @settings(max_examples=50, deadline=None)
 def test_the_key_is_equal_exactly_when_no_field_differs(a, b):
     assert (a.key == b.key) == (difference(a.identity, b.identity) == [])
-    assert (
-        a.key == dataclasses.replace(a, recipe=dataclasses.replace(a.recipe, name="other")).key
-    )  # names do not enter
+    # names do not enter
+    assert a.key == dataclasses.replace(a, recipe=dataclasses.replace(a.recipe, name="other")).key
 
 
 @pytest.mark.parametrize("part, cls", [("recipe", Recipe), ("preset", Preset)])

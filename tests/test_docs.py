@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from repro import cli, runs
-from repro.config import PRESETS
+from repro.presets import PRESETS
 from repro.reports import pages
 
 PAGES = [runs.PROJECT / "README.md", *sorted((runs.PROJECT / "docs").glob("*.md"))]

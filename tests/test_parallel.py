@@ -13,7 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from repro import parallel, runs
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.networks import resnet
 from repro.training import checkpoint, loop
 
@@ -32,9 +32,8 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
     """All numbers of a training after some steps, and the losses on the way: this rank's view."""
     patch = pytest.MonkeyPatch()
     if dtype == torch.float64:
-        patch.setattr(
-            torch.Tensor, "float", torch.Tensor.double
-        )  # in float32 rounding alone grows by orders of magnitude in 20 steps
+        # in float32 rounding alone grows by orders of magnitude in 20 steps
+        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
     torch.set_num_threads(1)
     g, d = (network.to(dtype) for network in resnet.build(config))
     g.train(), d.train()
@@ -168,9 +167,8 @@ def nothing():
 def test_ranks_stop_together_and_one_device_continues(make_config, images, tmp_path):
     config = make_config("attention_16", batch_size=16)
     with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
-        parallel.launch(
-            2, run_with, config, images, tmp_path / "two", ask_to_stop, 2, 1
-        )  # the second rank alone is asked
+        # the second rank alone is asked
+        parallel.launch(2, run_with, config, images, tmp_path / "two", ask_to_stop, 2, 1)
     record = loop.train(config, images, runs.Run(tmp_path / "two"), "attention_16")
     whole = loop.train(config, images, runs.Run(tmp_path / "one"), "attention_16")
     for a, b in zip(record["history"], whole["history"], strict=True):

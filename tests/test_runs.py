@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from repro import cli, runs
-from repro.config import ReproError
+from repro.errors import ReproError
 
 
 def test_a_record_is_never_half_written(tmp_path, monkeypatch):

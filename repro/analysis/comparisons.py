@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import paper, runs
+from .. import claims, paper, runs
 from ..studies.study import Study, configure, rows
 from . import frames
 from .plan import BUDGETS, Comparison, Plan
@@ -85,10 +85,10 @@ def _finished(study: Study, plan: Plan, row: str) -> list[dict]:
 def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> Judged:
     seeds = min(map(len, found.values()))
     metric = c.metric
-    if metric in paper.INSTEAD and not any(
+    if metric in claims.INSTEAD and not any(
         metric in record.get("final", {}) for records in found.values() for record in records
     ):
-        metric = paper.INSTEAD[metric]
+        metric = claims.INSTEAD[metric]
     broken = {row: sum(map(runs.unstable, records[:seeds])) for row, records in found.items()}
     judged = lambda **more: Judged(c, seeds, metric, broken, published(study, c), **more)
     if c.measure == "collapses":
@@ -103,9 +103,10 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     too_short, remark = _too_short(plan, c, found)
     if too_short:
         return judged(outcome=TOO_SHORT, remark=remark)
+    # seeds before the first broken run
     whole = next(
         (k for k in range(seeds) if any(runs.unstable(records[k]) for records in found.values())), seeds
-    )  # seeds before the first broken run
+    )
     try:
         values = {
             b: np.array(
@@ -302,7 +303,7 @@ def published(study: Study, c: Comparison) -> dict[str, float]:
     out = {}
     if c.measure != "endpoint":
         return out
-    claim = next(claim for claim in paper.CLAIMS if claim.name == c.claim)
+    claim = next(claim for claim in claims.CLAIMS if claim.name == c.claim)
     ours = _published(dict(c.gain), c.metric, study)
     if ours is not None:
         out["the same rows"] = ours

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .. import paper, runs
-from ..config import Preset, ReproError, SizeNotAvailable, plain
+from ..config import plain
+from ..errors import ReproError, SizeNotAvailable
+from ..presets import Preset
 from ..studies.study import Study, configure, run_name
 
 # name -> (heading, whether a larger value is better, digits shown)
@@ -221,9 +223,8 @@ def present_attention(study: Study, table: paper.Table) -> pd.DataFrame:
     if frame.empty:
         return pd.DataFrame(columns=["", "block", *ATTENTION.values()])
     last = frame[frame["step"] == frame.groupby(["row", "seed"])["step"].transform("max")]
-    last = last.assign(
-        gamma=last["gamma"].abs()
-    )  # the gate's sign is arbitrary: values of either sign can be learned
+    # the gate's sign is arbitrary: values of either sign can be learned
+    last = last.assign(gamma=last["gamma"].abs())
     means = last.groupby(["row", "block"], sort=False).mean(numeric_only=True).reset_index()
     labels = {row.name: row.label for row in table.rows}
     shown = {

@@ -8,8 +8,9 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import paper, runs
-from ..config import Preset, ReproError, SizeNotAvailable
+from .. import claims, runs
+from ..errors import ReproError, SizeNotAvailable
+from ..presets import Preset
 from ..studies.study import Study, Task, configure, rows, run_name
 
 SCHEMA = 1
@@ -246,7 +247,7 @@ def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", 
     if most_seeds < 3:
         raise ReproError(f"A plan of {most_seeds} seeds allows no interval: give at least 3.")
     here = {task.row: task for task in Study(preset.name, executor="none").tasks(preset.tables)}
-    comparisons = [of for claim in paper.CLAIMS for of in _drafted(claim, preset, here)]
+    comparisons = [of for claim in claims.CLAIMS for of in _drafted(claim, preset, here)]
     return {
         "schema": SCHEMA,
         "preset": preset.name,
@@ -270,7 +271,7 @@ def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", 
     }
 
 
-def _drafted(claim: paper.Claim, preset: Preset, here: dict[str, Task]) -> list[dict]:
+def _drafted(claim: claims.Claim, preset: Preset, here: dict[str, Task]) -> list[dict]:
     """The comparisons of a claim between rows of the study, as plan.json has them."""
 
     def existing(names: tuple[str, ...]) -> list[str]:
@@ -283,7 +284,7 @@ def _drafted(claim: paper.Claim, preset: Preset, here: dict[str, Task]) -> list[
                 continue
         return [name for name in found if name in here]
 
-    def of(comparison: paper.Comparison, analogue: str = "") -> list[dict]:
+    def of(comparison: claims.Comparison, analogue: str = "") -> list[dict]:
         better, worse = existing(comparison.better), existing(comparison.worse)
         if not better or not worse:
             return []
@@ -298,7 +299,7 @@ def _drafted(claim: paper.Claim, preset: Preset, here: dict[str, Task]) -> list[
             gain = {row: sign / len(side) for sign, side in ((1.0, worse), (-1.0, better)) for row in side}
             out |= {"metric": comparison.metric, "gain": gain}
         if comparison.measure == "classes":
-            out |= {"structured": list(paper.STRUCTURED), "textured": list(paper.TEXTURED)}
+            out |= {"structured": list(claims.STRUCTURED), "textured": list(claims.TEXTURED)}
         different = len({here[row].steps for row in (*better, *worse)}) > 1
         return [
             out
@@ -306,15 +307,15 @@ def _drafted(claim: paper.Claim, preset: Preset, here: dict[str, Task]) -> list[
             | ({"analogue": analogue} if analogue else {})
         ]
 
-    if any(c.measure == "classes" for c in claim.comparisons) and preset.dataset != paper.CLASSES_OF:
+    if any(c.measure == "classes" for c in claim.comparisons) and preset.dataset != claims.CLASSES_OF:
         return []
     if claim.attention:
         shown = existing(("sagan", "attention_32", "attention_16"))
         return [{"claim": claim.name, "measure": "attention", "row": row, "block": "G"} for row in shown[:1]]
     ways = (
         (claim.comparisons, ""),
-        (claim.analogue.get(preset.resolution, ()), paper.ANALOGUE.get(preset.resolution, "")),
-        (claim.stress, paper.STRESSED),
+        (claim.analogue.get(preset.resolution, ()), claims.ANALOGUE.get(preset.resolution, "")),
+        (claim.stress, claims.STRESSED),
     )
     return next(
         (

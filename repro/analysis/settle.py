@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from .. import runs
-from ..config import ReproError
+from ..errors import ReproError
 from ..studies.study import Study, Task
 from ..studies.trainer import train
 from .comparisons import Judged, judge

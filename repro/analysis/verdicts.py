@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from .. import paper, runs
+from .. import claims, paper, runs
 from ..studies.study import Study, rows
 from . import frames
 from .comparisons import INERT, NOT_DECLINED, TOO_SHORT, UNSTABLE, Judged, judge
@@ -34,12 +34,12 @@ def of_claim(outcomes: Sequence[str]) -> str:
     return next((one for one in (OPEN, INERT) if one in outcomes), MIXED)
 
 
-def verdicts(study: Study, *claims: str) -> pd.DataFrame:
+def verdicts(study: Study, *names: str) -> pd.DataFrame:
     """The verdicts on the named claims, or on all: claim, statement, verdict, finding (sentences)."""
     plan, judged = read_plan(study), judge(study)
     lines = []
-    for claim in paper.CLAIMS:
-        if claims and claim.name not in claims:
+    for claim in claims.CLAIMS:
+        if names and claim.name not in names:
             continue
         own = [j for j in judged if j.comparison.claim == claim.name]
         if plan is None:
@@ -379,7 +379,7 @@ def _folded(frame: pd.DataFrame) -> list[str]:
 def written(study: Study, plan: Plan) -> str:
     """verdicts.json: the verdicts with the plan that they were made by, so that neither changes unnoticed."""
     judged = judge(study)
-    claims = {
+    outcomes = {
         line.claim: {
             "verdict": line.verdict,
             "comparisons": [
@@ -391,6 +391,6 @@ def written(study: Study, plan: Plan) -> str:
         for line in verdicts(study).itertuples()
     }
     return (
-        json.dumps({"seeds": max(j.seeds for j in judged), "claims": claims, "plan": plan.raw}, indent=1)
+        json.dumps({"seeds": max(j.seeds for j in judged), "claims": outcomes, "plan": plan.raw}, indent=1)
         + "\n"
     )

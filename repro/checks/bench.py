@@ -19,7 +19,7 @@ import pandas as pd
 
 from .. import runs
 from ..analysis.frames import to_markdown
-from ..config import ReproError, choose
+from ..errors import ReproError, choose
 
 log = logging.getLogger(__name__)
 

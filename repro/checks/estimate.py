@@ -14,9 +14,11 @@ import pandas as pd
 import torch
 
 from .. import paper
-from ..config import Config, Preset, ReproError
+from ..config import Config
 from ..data.images import SHAPES_COUNT, Batches, ImageData
+from ..errors import ReproError
 from ..networks import resnet
+from ..presets import Preset
 from ..scoring import evaluate
 from ..scoring.features import load_extractor
 from ..studies.study import Study
@@ -31,9 +33,8 @@ IMAGES = {
     "imagenet": 1_281_167,
 }  # of the training splits
 CLASSES = {"symmetric_shapes": 10, "cifar10": 10, "tiny-imagenet": 200, "imagenet": 1000}
-CPU_WORK = (
-    64 * 32**2 * 16
-)  # images x pixels x width of a step measured on a CPU: a whole one of 256 images at 128 px takes minutes
+# images x pixels x width of a step measured on a CPU: a whole one of 256 images at 128 px takes minutes
+CPU_WORK = 64 * 32**2 * 16
 STEPS = 3  # timed, after one that warms up
 MOST_DEVICES = 4  # that share a run: the released code's number
 DISK = 1.0  # GB/s that a run writes to shared storage, assumed

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import paper, runs
+from .. import claims, paper, runs
 from ..analysis.verdicts import verdicts
-from ..config import ReproError, choose
+from ..errors import ReproError, choose
 from ..studies.study import Study, Task
 from ..studies.trainer import train
 
@@ -157,7 +157,7 @@ def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dic
         before, after = values(before), values(after)
         for quantity, step in before | after:
             line(name, quantity, step, before.get((quantity, step)), after.get((quantity, step)))
-    names = [claim.name for claim in paper.CLAIMS]
+    names = [claim.name for claim in claims.CLAIMS]
     for name, a, b in zip(names, *(verdicts(study)["verdict"] for study in (reference, now)), strict=True):
         line("verdicts", name, 0, a, b)
     return pd.DataFrame(

@@ -19,9 +19,10 @@ ROOMS = {
     "scoring": "scores of samples, attention maps",
     "networks": "generators, discriminators, losses",
     "data": "images, shapes, sheets of pictures",
-    "": "paper, config, runs, rng, parallel",
+    "": "paper, claims, config, recipes, presets, runs, rng, parallel, errors",
 }
-BASE = ("paper", "parallel", "runs", "rng", "config")  # the room without a name, from top to bottom
+# the room without a name, from top to bottom
+BASE = ("claims", "paper", "parallel", "runs", "config", "presets", "recipes", "rng", "errors")
 
 
 def room(module: str) -> str:

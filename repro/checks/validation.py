@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .. import runs
-from ..config import ReproError
 from ..data.images import ImageData, load
+from ..errors import ReproError
 from ..rng import stream
 from ..studies.study import Study
 

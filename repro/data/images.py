@@ -26,7 +26,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from ..config import Config, Preset, ReproError, choose
+from ..config import Config
+from ..errors import ReproError, choose
+from ..presets import Preset
 from ..rng import stream
 from ..runs import write_atomically
 
@@ -71,9 +73,8 @@ class ImageData:
     class_names: tuple[str, ...]
     fingerprint: str
     split: str = "train"
-    test: Callable[[], ImageData | None] = (
-        _no_test_split  # reads the test split when it is asked for; None where there is none
-    )
+    # reads the test split when it is asked for; None where there is none
+    test: Callable[[], ImageData | None] = _no_test_split
 
     @property
     def num_classes(self) -> int:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import Recipe
+from ..recipes import Recipe
 from .layers import BatchNorm, insertions, spectral_norm, stage_name
 
 

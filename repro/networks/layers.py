@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .. import parallel
-from ..config import Recipe, ReproError, SizeNotAvailable
+from ..errors import ReproError, SizeNotAvailable
+from ..recipes import Recipe
 
 
 class SpectralNorm(nn.Module):
@@ -173,11 +174,9 @@ class SelfAttention(nn.Module):
     identity.
     """
 
-    FUSED_FROM = (
-        64 * 64
-        # positions: on a CPU the plain products are faster, but from here on their memory counts
-        # (benchmarks/attention.py)
-    )
+    # positions: on a CPU the plain products are faster, but from here on their memory counts
+    # (benchmarks/attention.py)
+    FUSED_FROM = 64 * 64
 
     def __init__(self, channels: int, recipe: Recipe, sn: bool):
         super().__init__()

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import Config, Recipe
+from ..config import Config
+from ..recipes import Recipe
 from ..rng import torch_generator
 from . import dcgan
 from .layers import BatchNorm, ConditionalBatchNorm, insertions, spectral_norm, stage_name

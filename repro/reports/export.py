@@ -12,7 +12,8 @@ import torch
 
 from .. import runs
 from ..analysis import frames
-from ..config import Config, ReproError
+from ..config import Config
+from ..errors import ReproError
 from ..training.checkpoint import read_checkpoint, sampled_generator, trained
 
 SUFFIX = ".safetensors"

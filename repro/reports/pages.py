@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import paper, runs
+from .. import claims, paper, runs
 from ..analysis import frames
 from ..analysis.effects import effects, effects_in_words, show_effects
 from ..analysis.plan import check_declared
 from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import comparisons, in_words, show_comparisons, verdicts, written
 from ..checks import regression, validation
-from ..config import PRESETS, ReproError
+from ..errors import ReproError
+from ..presets import PRESETS
 from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study, Task, rows, run_name
 from . import plots
@@ -289,7 +290,7 @@ def _summary(shown: list[Study]) -> list[str]:
         return ["No study with a plan is reported yet, so no claim has a verdict."]
     found = {s.preset.name: verdicts(s).set_index("claim") for s in shown}
     table = pd.DataFrame(
-        {"claim": [c.name for c in paper.CLAIMS], "the paper says": [c.statement for c in paper.CLAIMS]}
+        {"claim": [c.name for c in claims.CLAIMS], "the paper says": [c.statement for c in claims.CLAIMS]}
     )
     for study in shown:
         name = study.preset.name

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from .. import paper, runs
 from ..analysis import frames
-from ..config import Preset
+from ..presets import Preset
 from ..studies.study import Study, rows, run_name
 
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")

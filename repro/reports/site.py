@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from .. import runs
-from ..config import ReproError
+from ..errors import ReproError
 
 SOURCES = ("README.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff", "docs", "results")
 COPIED = {".png", runs.PICTURE, ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
@@ -73,9 +73,8 @@ def build(to: Path) -> int:
         if path.suffix in COPIED:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        elif path.suffix == ".ipynb" or (
-            path.suffix == ".md" and not path.with_suffix(".ipynb").exists()
-        ):  # which has the table and more
+        # which has the table and more
+        elif path.suffix == ".ipynb" or (path.suffix == ".md" and not path.with_suffix(".ipynb").exists()):
             title, body = finished((of_markdown if path.suffix == ".md" else of_notebook)(path), path)
             home = os.path.relpath(to / "index.html", target.parent)
             text = PAGE.format(title=html.escape(title), style=STYLE, home=home, body=body)
@@ -144,7 +143,7 @@ def row_pages(path: Path) -> dict[str, str]:
     """For a page of a study the labels of its rows with the page of each one's runs."""
     from .. import paper
     from ..analysis import frames
-    from ..config import PRESETS
+    from ..presets import PRESETS
     from ..studies.study import run_name
 
     if path.parent.parent != runs.PROJECT / "results" or path.parent.name not in PRESETS:

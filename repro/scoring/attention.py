@@ -86,9 +86,8 @@ def statistics(attention: Tensor, images: np.ndarray) -> dict[str, float]:
     sums = dict.fromkeys(
         ("distance", "entropy", "colour", "colour_other", "colour_uniform", "colour_3x3"), 0.0
     )
-    for i, (of_queries, of_keys) in enumerate(
-        zip(colours(x, queries), colours(x, keys), strict=True)
-    ):  # one by one: 64x64 maps are large
+    # one by one: 64x64 maps are large
+    for i, (of_queries, of_keys) in enumerate(zip(colours(x, queries), colours(x, keys), strict=True)):
         differences = torch.cdist(of_queries, of_keys) / math.sqrt(3)
         sums["distance"] += (attention[i] * distances).sum(-1).mean().item()
         sums["entropy"] += torch.special.entr(attention[i]).sum(-1).mean().item() / math.log(keys)

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from ..config import Config, Preset, ReproError
+from ..config import Config
 from ..data import shapes
 from ..data.images import ImageData, cache_folder
+from ..errors import ReproError
+from ..presets import Preset
 from ..rng import normal, stream
 from ..runs import write_atomically
 from . import metrics
@@ -28,9 +30,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 100  # fixed, so that the arithmetic of a score does not depend on the training batch
 MINIMUM_REAL = 100  # fewer real images say nothing about the scores
-HELD_OUT = (
-    4  # one in so many training images is no reference where all were wanted and there is no test split
-)
+# one in so many training images is no reference where all were wanted and there is no test split
+HELD_OUT = 4
 FEW = 2000  # references; with fewer FID is mostly bias
 KEPT = 10_000  # features used for KID, precision and recall, which compare image with image
 MINIMUM_DIVERSITY = 1.0  # grey levels by which real images of a class differ at least
@@ -293,9 +294,8 @@ class Scorer:
         check_extractor(SECOND)
         self.extractor = load_extractor(preset.extractor).to(device)
         self.data, self.device = data, device
-        self.by_label = (
-            config.recipe.conditioning != "unconditional"
-        )  # else the labels of samples mean nothing
+        # else the labels of samples mean nothing
+        self.by_label = config.recipe.conditioning != "unconditional"
         self.symmetric = self.by_label and data.name == "symmetric_shapes"
         test = self._test_split()
         count = _reference_count(preset, len(data.images), bool(test))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..config import ReproError, choose
+from ..errors import ReproError, choose
 from . import weights
 
 LITE = {"efficientnet_lite0": weights.LITE0, "efficientnet_lite2": weights.LITE2}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..config import ReproError
+from ..errors import ReproError
 from ..rng import stream
 
 KERNEL_ROWS = 500  # of a matrix of kernel values that are in memory at once

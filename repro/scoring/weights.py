@@ -14,8 +14,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import PRESETS, ReproError
 from ..data.images import cache_folder
+from ..errors import ReproError
+from ..presets import PRESETS
 
 VARIABLE = "REPRO_WEIGHTS"  # names a folder that holds the files
 

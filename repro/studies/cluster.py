@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import runs
-from ..config import ReproError
+from ..errors import ReproError
 from .executors import Executor, command, environment, last_line
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import runs
-from ..config import ReproError
+from ..errors import ReproError
 
 if TYPE_CHECKING:
     from .study import Study, Task
@@ -140,9 +140,9 @@ class Executor(ABC):
                     now = time.monotonic()
                     if now > look_again:
                         done = sum(t.steps * self._share(t) for t in tasks)
-                        look_again = (
-                            10 * time.monotonic() - 9 * now
-                        )  # a tenth of the time goes into reading what the runs recorded
+                        # a tenth of the time goes into reading what the runs
+                        # recorded
+                        look_again = 10 * time.monotonic() - 9 * now
                         to_go = (
                             f"{(total - done) * (now - start) / (done - first) / 60:.0f} min left"
                             if done > first

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .. import runs
-from ..config import ReproError
+from ..errors import ReproError
 from .study import Study
 
 NOTEBOOKS = runs.PROJECT / "notebooks"
@@ -26,9 +26,8 @@ def execute_notebooks(names: list[str], study: Study, folder: Path) -> None:
     ReproError where a cell fails.
     """
     with _quiet("papermill", "blib2to3"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(
-            pool.map(lambda name: _execute(name, study, folder), names)
-        )  # the first error ends those that have not begun
+        # the first error ends those that have not begun
+        list(pool.map(lambda name: _execute(name, study, folder), names))
 
 
 def _execute(name: str, study: Study, folder: Path) -> None:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import paper, runs
-from ..config import RECIPES, Config, Preset, ReproError, SizeNotAvailable, choose, get_preset
+from ..config import Config
+from ..errors import ReproError, SizeNotAvailable, choose
+from ..presets import Preset, get_preset
+from ..recipes import RECIPES
 
 EXECUTORS = ("local", "ray", "none")  # this machine, a Ray cluster; none: never train, show what is there
 

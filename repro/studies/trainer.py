@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterable
 
 from .. import parallel, runs
-from ..config import ReproError
+from ..errors import ReproError
 from .executors import Executor, LocalExecutor
 from .study import Study, Task, configure, rows, run_name
 
@@ -36,9 +36,8 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
 
     check_extractor(study.preset.extractor)
     check_extractor(SECOND)
-    loaded = images.load(
-        study.preset, study.data
-    )  # once, before several processes ask for it; bad data end here
+    # once, before several processes ask for it; bad data end here
+    loaded = images.load(study.preset, study.data)
     for task in missing:
         images.with_data(task.config, loaded)
     study.write_real(loaded)

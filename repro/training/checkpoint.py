@@ -18,7 +18,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from .. import parallel, runs
-from ..config import Config, ReproError, difference
+from ..config import Config, difference
+from ..errors import ReproError
 from ..networks.resnet import build
 
 log = logging.getLogger(__name__)

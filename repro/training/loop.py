@@ -22,9 +22,10 @@ from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import parallel, runs
-from ..config import Config, ReproError
+from ..config import Config
 from ..data import sheets
 from ..data.images import Batches, ImageData
+from ..errors import ReproError
 from ..networks import losses
 from ..networks.layers import BatchNorm
 from ..networks.resnet import build, gammas, parameter_count

@@ -7,7 +7,7 @@ import pytest
 
 from repro import paper
 from repro.analysis import frames
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.reports import plots
 from repro.scoring import attention
 from repro.studies.study import Study, rows, run_name
@@ -184,9 +184,8 @@ def test_the_tables_of_attention_and_neighbours(study_of):
         ["attention at 16", "D 16x16"],
         ["attention at 16", "G 16x16"],
     ] or shown["block"].tolist() == ["G 16x16", "D 16x16"]
-    assert (
-        shown.set_index("block").loc["G 16x16", frames.ATTENTION["entropy"]] == "0.600"
-    )  # the last step, mean over seeds
+    # the last step, mean over seeds
+    assert shown.set_index("block").loc["G 16x16", frames.ATTENTION["entropy"]] == "0.600"
     assert len(frames.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
     for seed, samples in ((0, 2.0), (1, 3.0)):
         run = study.run("attention_16", seed)

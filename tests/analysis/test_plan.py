@@ -7,7 +7,7 @@ import pytest
 
 from repro import runs
 from repro.analysis import plan as plans
-from repro.config import get_preset
+from repro.presets import get_preset
 from repro.studies.study import Study
 from repro.training import loop
 

@@ -9,7 +9,7 @@ from repro.analysis import comparisons, settle
 from repro.analysis import plan as plans
 from repro.analysis import statistics as s
 from repro.cli import run as command
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.studies.study import Study
 
 # FIDs to come, by row and seed: residual_16 is far worse; residual_8 spreads and is never settled;

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from repro import paper
+from repro import claims, paper
 from repro.analysis import comparisons as c
 from repro.analysis import plan
 from repro.analysis import statistics as s
 from repro.analysis import verdicts as v
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.reports import plots
 from repro.studies.study import Study
 from tests.analysis.helpers import GOOD, judged, pair, scaled
@@ -77,9 +77,8 @@ def test_the_papers_difference_is_that_of_the_rows_compared(study_of, declare):
         for j in c.judge(declare(study_of({"none": [100]})))
         if j.comparison.gain.keys() == {"sngan_projection", "attention_16"} and j.metric == "fid"
     )
-    assert fid.published["the same rows"] == pytest.approx(
-        math.log(27.62 / 18.65)
-    )  # SAGAN's, not Table 1's attention at 16
+    # SAGAN's, not Table 1's attention at 16
+    assert fid.published["the same rows"] == pytest.approx(math.log(27.62 / 18.65))
 
 
 def budgets(study_of, declare, sngan):
@@ -237,7 +236,7 @@ def by_class(study_of, declare, structured, textured):
             record = run.read()
             kids = {
                 name: value * GOOD[(seed + i) % 10]
-                for i, (names, value) in enumerate(((paper.STRUCTURED, a), (paper.TEXTURED, b)))
+                for i, (names, value) in enumerate(((claims.STRUCTURED, a), (claims.TEXTURED, b)))
                 for name in names
             }
             scores = [dict(score, kid_by_class=kids) for score in record["scores"]]

@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations, parametrize
 from repro import cli
 from repro.checks import bench, estimate
 from repro.checks.bench import Line
-from repro.config import PRESETS
 from repro.networks import resnet
+from repro.presets import PRESETS
 from repro.studies import study
 from repro.training import loop
 
@@ -58,9 +58,8 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
         with parametrize.cached():
             assert theirs.update_g(*of_g) == pytest.approx(loss_g.item(), abs=1e-11), step
         theirs.d.train()
-    assert all(
-        abs(gamma) > 1e-4 for network in (g, d) for gamma in resnet.gammas(network).values()
-    )  # attention took part
+    # attention took part
+    assert all(abs(gamma) > 1e-4 for network in (g, d) for gamma in resnet.gammas(network).values())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
@@ -199,6 +198,5 @@ def test_a_cost_is_of_the_presets_batch(make_config):
     parameters = sum(
         resnet.parameter_count(n) for n in resnet.build(dataclasses.replace(config, num_classes=10))
     )
-    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(
-        3 * 4 * parameters, rel=0.05
-    )  # weights and Adam's two averages
+    # weights and Adam's two averages
+    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(3 * 4 * parameters, rel=0.05)

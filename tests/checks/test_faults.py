@@ -72,9 +72,8 @@ def labels_shuffled(monkeypatch, original=loop.Batches.batch):
 
 def batch_norm_evaluated_with_the_batch(monkeypatch):
     monkeypatch.setattr(resnet.Generator, "eval", lambda self: self)
-    monkeypatch.setattr(
-        layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward
-    )  # which takes any number of images
+    # which takes any number of images
+    monkeypatch.setattr(layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward)
 
 
 def batch_norm_momentum_changed(monkeypatch, original=Config.resolved_recipe):

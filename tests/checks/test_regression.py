@@ -8,7 +8,7 @@ import pytest
 
 from repro import cli, paper, runs
 from repro.checks import regression
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.studies.study import Study
 from tests.checks.helpers import compared
 

@@ -6,8 +6,8 @@ import pytest
 
 from repro import cli
 from repro.checks import validation
-from repro.config import ReproError
 from repro.data.images import load
+from repro.errors import ReproError
 from repro.studies.study import Study
 
 
@@ -23,8 +23,7 @@ def test_fid_worsens_with_every_step_of_damage(name, shared_data, rehearsal, mon
     assert validation.orderly(frame).set_index("set")["fid"]["classes missing"], frame
     fid = frame.set_index(["set", "strength"])["fid"]
     real = fid[
-        "real",
-        0.0,
+        "real", 0.0
         # (blur of half a pixel goes unseen on CIFAR-10, and on the shapes FID is at its ceiling by noise of
         # 20)
     ]

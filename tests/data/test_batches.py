@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.networks import resnet
 from repro.training import loop
 

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repro.config import PRESETS, RECIPES, Config, ReproError
+from repro.config import Config
 from repro.data import images
+from repro.errors import ReproError
+from repro.presets import PRESETS
+from repro.recipes import RECIPES
 
 
 @pytest.fixture(autouse=True)
@@ -39,18 +42,16 @@ def test_a_folder_of_class_folders(folder):
     loaded = load(folder)
     assert loaded.images.shape == (12, 32, 32, 3) and loaded.images.dtype == np.uint8
     assert loaded.class_names == ("cat", "dog", "zebra") and np.bincount(loaded.labels).tolist() == [4, 4, 4]
-    assert np.array_equal(
-        loaded.images[0], np.asarray(Image.open(folder / "cat/0.png"))
-    )  # right size: untouched
+    # right size: untouched
+    assert np.array_equal(loaded.images[0], np.asarray(Image.open(folder / "cat/0.png")))
     gray = loaded.images[1]
     assert (gray == gray[..., :1]).all()
     whole = Image.open(folder / "cat/2.png")
     square = whole.crop((5, 0, 45, 40)).resize((32, 32), Image.Resampling.BICUBIC)
     assert np.array_equal(loaded.images[2], np.asarray(square))
     assert isinstance(loaded.images, np.memmap)
-    assert (
-        load(folder, "symmetric_shapes").name == "images"
-    )  # other data under the smoke preset are not the embedded set
+    # other data under the smoke preset are not the embedded set
+    assert load(folder, "symmetric_shapes").name == "images"
 
 
 def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):

@@ -40,9 +40,8 @@ def test_interpolations_go_from_sample_to_sample(generator):
         return evaluate.to_uint8(out.detach())[0]
 
     for k in range(4):
-        assert close(lines[k, -1], drawn(k + 4, k)) and close(
-            lines[4 + k, -1], drawn(k, k + 1)
-        )  # another latent; the next class
+        # another latent; the next class
+        assert close(lines[k, -1], drawn(k + 4, k)) and close(lines[4 + k, -1], drawn(k, k + 1))
     steps = np.abs(np.diff(lines, axis=1)).mean((2, 3, 4))
     whole = np.abs(lines[:, -1] - lines[:, 0]).mean((1, 2, 3))
     assert (steps.max(axis=1) < whole).all() and (steps > 0).all()  # gradual

@@ -7,9 +7,11 @@ import dataclasses
 import pytest
 import torch
 
-from repro.config import PRESETS, RECIPES, ReproError
+from repro.errors import ReproError
 from repro.networks import dcgan, losses, resnet
 from repro.networks.layers import SpectralNorm
+from repro.presets import PRESETS
+from repro.recipes import RECIPES
 from repro.training import loop
 
 HEYKEETAE = RECIPES["heykeetae"]

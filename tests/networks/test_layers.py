@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import RECIPES, Recipe
 from repro.networks.layers import (
     ConditionalBatchNorm,
     ResidualControl,
@@ -15,6 +14,7 @@ from repro.networks.layers import (
     attention_weights,
     fused_attention,
 )
+from repro.recipes import RECIPES, Recipe
 
 
 def numpy_attention(x, f, g, h, v, gamma, pool):
@@ -66,9 +66,8 @@ def test_attention_equals_the_formula_forward_and_backward(recipe):
         (numpy_attention(a, *m, 0.7, pool)[0] * w).sum()
         for a, w in zip(x.detach().numpy(), weight.numpy(), strict=True)
     )
-    for k, convolution in enumerate(
-        (block.query, block.key, block.value, block.output)
-    ):  # and to each of the four weights
+    # and to each of the four weights
+    for k, convolution in enumerate((block.query, block.key, block.value, block.output)):
         high, low = [a.copy() for a in m], [a.copy() for a in m]
         high[k][0, 1] += step
         low[k][0, 1] -= step

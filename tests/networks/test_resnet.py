@@ -5,9 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from repro import paper
-from repro.config import PRESETS, Config, Recipe, ReproError, SizeNotAvailable
+from repro.config import Config
+from repro.errors import ReproError, SizeNotAvailable
 from repro.networks import resnet
 from repro.networks.resnet import Discriminator, Generator, parameter_count
+from repro.presets import PRESETS
+from repro.recipes import Recipe
 from repro.studies import study
 from repro.training import loop
 

@@ -70,8 +70,7 @@ def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, caps
     assert cli.run([*words, "--why", "Another score."]) == 0
     assert (kept / "none" / "seed7").exists() and not (kept / "none" / "seed8").exists()
     assert json.loads((kept / "none" / "seed0" / "run.json").read_text())["final"]["fid"] == 1.0
-    assert (
-        json.loads((kept / "weight_average" / "seed0" / "run.json").read_text())["status"] == "complete"
-    )  # the earlier one
+    # the earlier one
+    assert json.loads((kept / "weight_average" / "seed0" / "run.json").read_text())["status"] == "complete"
     newest = (tmp_path / "results" / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
     assert "Another score." in newest and "scores.fid" in newest and "1 moved" in newest

@@ -4,7 +4,7 @@ import pytest
 
 from repro import paper
 from repro.analysis import frames
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.reports import pages
 
 # --- the recipes

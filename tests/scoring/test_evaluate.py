@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from repro.checks import validation
-from repro.config import ReproError
 from repro.data.images import ImageData
+from repro.errors import ReproError
 from repro.scoring import evaluate, metrics
 from repro.scoring.features import load_extractor
 
@@ -34,9 +34,8 @@ def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     config = make_config()
     first = evaluate.Scorer(config, shapes_data)
-    path = max(
-        (tmp_path / "references").iterdir(), key=lambda p: p.stat().st_size
-    )  # the statistics; the other holds real and noise
+    # the statistics; the other holds real and noise
+    path = max((tmp_path / "references").iterdir(), key=lambda p: p.stat().st_size)
     monkeypatch.setattr(evaluate, "extract", lambda *a: pytest.fail("the cache was not used"))
     again = evaluate.Scorer(config, shapes_data)
     np.testing.assert_array_equal(

@@ -79,9 +79,8 @@ def test_batch_norms_folded_into_convolutions_compute_the_same(name):
     plain = timm.create_model(f"tf_{name}", pretrained=False).eval()
     stored = torch.load(weights.in_package(features.LITE[name]), weights_only=True)
     plain.load_state_dict(dict(zip(plain.state_dict(), stored.values(), strict=True)))
-    images = torch.from_numpy(
-        np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8)
-    )  # more than pass at once
+    # more than pass at once
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (30, 3, 32, 32), np.uint8))
     with torch.inference_mode():
         expected = plain.forward_head(
             plain.forward_features(features.resize(images, 96) / 127.5 - 1), pre_logits=True

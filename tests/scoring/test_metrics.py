@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.scoring import metrics
 from repro.scoring.metrics import Statistics, frechet_distance, inception_score
 
@@ -55,9 +55,8 @@ def test_the_inception_score_is_the_formula_and_does_not_depend_on_batches():
 
 
 def test_statistics_do_not_depend_on_batches_or_order():
-    x = (np.random.default_rng(0).normal(size=(500, 40)) + 1000).astype(
-        np.float32
-    )  # a mean far from 0: sums of squares would lose digits
+    # a mean far from 0: sums of squares would lose digits
+    x = (np.random.default_rng(0).normal(size=(500, 40)) + 1000).astype(np.float32)
     one = Statistics.of(x)
     np.testing.assert_allclose(
         one.covariance, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-10, atol=1e-12

@@ -37,9 +37,8 @@ def test_any_folder_or_npz_can_be_scored(shapes_data, tmp_path, capsys):
         and found["definition"]["images"] == 120
     )
     assert "kid" in capsys.readouterr().out
-    save_folder(
-        tmp_path / "classes", images[:120], labels[:120]
-    )  # the same images in class folders: the same scores
+    # the same images in class folders: the same scores
+    save_folder(tmp_path / "classes", images[:120], labels[:120])
     assert cli.run([*words, "--images", str(tmp_path / "classes")]) == 0
     again = json.loads((tmp_path / "scores.json").read_text())["scores"]
     assert again["fid"] == pytest.approx(found["scores"]["fid"], rel=1e-6)  # in another order

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from repro import cli
-from repro.config import PRESETS, ReproError
+from repro.errors import ReproError
+from repro.presets import PRESETS
 from repro.scoring import weights
 
 CONTENT = b"inception" * 1000

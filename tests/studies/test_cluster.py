@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from repro import cli, runs
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.studies import cluster, trainer
 from repro.studies.study import Study
 

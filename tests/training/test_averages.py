@@ -70,9 +70,8 @@ def test_ema_averages_parameters_and_copies_the_rest(
 ):
     train_in(tmp_path, make_config(ema_decay=0.9, ema_start=2, steps=4), shapes_data)
     state = checkpoint.read_checkpoint(tmp_path / "checkpoint.pt")
-    _, average, *rest = (
-        state["last_conv.bias"] for state in states
-    )  # ema_start 2: the average begins with the weights after step 2
+    # ema_start 2: the average begins with the weights after step 2
+    _, average, *rest = (state["last_conv.bias"] for state in states)
     for weights in rest:
         average = 0.9 * average + 0.1 * weights
     torch.testing.assert_close(state["ema"]["module.last_conv.bias"], average)
@@ -106,8 +105,7 @@ def test_samples_come_from_the_average_only_once_it_has_begun(
     assert not torch.equal(seen[0], state["ema"]["module.last_conv.bias"]) and torch.equal(
         seen[1], state["ema"]["module.last_conv.bias"]
     )
-    assert (
-        seen[0].abs().max() > 0
-    )  # the present weights after two steps, not those of an untrained network, whose biases are 0
+    # the present weights after two steps, not those of an untrained network, whose biases are 0
+    assert seen[0].abs().max() > 0
     _, g, _, _ = checkpoint.trained(tmp_path)
     assert torch.equal(g.last_conv.bias, seen[1])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from repro import runs
-from repro.config import ReproError
+from repro.errors import ReproError
 from repro.training import loop
 from tests.training.helpers import same_weights, steady, train_in
 

@@ -207,9 +207,8 @@ def test_two_studies_on_one_folder_train_nothing_twice(tmp_path):
         assert [sum(f"step {step}/4" in line for line in lines) for step in range(1, 5)] == [
             1
         ] * 4  # each step once
-    assert not list(
-        runs.PROJECT.glob("kernel-*")
-    )  # sockets of the notebooks' kernels that another call could take for its own
+    # sockets of the notebooks' kernels that another call could take for its own
+    assert not list(runs.PROJECT.glob("kernel-*"))
     left = [path for path in tmp_path.rglob("*") if path.name.startswith(".part")]
     assert left == []
     for name in ("figure3_stabilization", "report"):

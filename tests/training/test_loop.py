@@ -31,9 +31,8 @@ def test_the_record_of_a_run(make_config, shapes_data, tmp_path, light_scores):
     assert record["provenance"]["images_per_second"] > 0 and (tmp_path / "samples.jpg").exists()
     assert str(tmp_path) not in (tmp_path / "run.json").read_text()  # no path of this machine
     stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
-    assert (
-        train_in(tmp_path, make_config("attention_16"), shapes_data) == record
-    )  # finished: nothing is trained again
+    # finished: nothing is trained again
+    assert train_in(tmp_path, make_config("attention_16"), shapes_data) == record
     assert (tmp_path / "checkpoint.pt").stat().st_mtime_ns == stamp
 
 
@@ -119,9 +118,8 @@ def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(
         )
     record = train_in(tmp_path, make_config(), shapes_data)
     assert record["status"] == end and runs.unstable(record) == (end != "complete")
-    (tmp_path / "run.json").write_text(
-        json.dumps(record | {"status": "running", "error": None})
-    )  # as it stood before
+    # as it stood before
+    (tmp_path / "run.json").write_text(json.dumps(record | {"status": "running", "error": None}))
     stamp = (tmp_path / "checkpoint.pt").stat().st_mtime_ns
     assert steady(train_in(tmp_path, make_config(), shapes_data)) == steady(record)
     assert (
@@ -184,9 +182,8 @@ def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(
         == 2
     )
     (tmp_path / "run.json").unlink(), (tmp_path / "best.pt").unlink()
-    (tmp_path / "previous.pt").replace(
-        tmp_path / "checkpoint.pt"
-    )  # killed before step 4 was scored: the best one is not the newest
+    # killed before step 4 was scored: the best one is not the newest
+    (tmp_path / "previous.pt").replace(tmp_path / "checkpoint.pt")
     fids = iter([30, 30, 30])
     assert train_in(tmp_path, make_config(steps=5, score_every=1), shapes_data)["best"]["step"] == 4
     assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4

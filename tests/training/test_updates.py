@@ -130,12 +130,10 @@ def test_updates_of_d_for_each_of_g_and_the_data_they_see(
     monkeypatch.setattr(loop, "update_d", lambda *a: seen.append(a[4:8]) or original(*a))
     config = make_config("sngan_projection", steps=2)
     train_in(tmp_path, config, shapes_data)
-    assert len(seen) == 10 and all(
-        len({t[k].sum().item() for t in seen}) == 10 for k in (0, 2)
-    )  # images and latents differ
-    batches = loop.Batches(
-        shapes_data, 8, 0, False
-    )  # prefetched in a thread: the same as asked for one by one, from any step on
+    # images and latents differ
+    assert len(seen) == 10 and all(len({t[k].sum().item() for t in seen}) == 10 for k in (0, 2))
+    # prefetched in a thread: the same as asked for one by one, from any step on
+    batches = loop.Batches(shapes_data, 8, 0, False)
     wanted = [update for step in range(2) for update in loop.draws(config, batches, step)[:-1]]
     assert all(
         torch.equal(a, b)
