@@ -224,6 +224,13 @@ def test_few_photographs_are_judged_without_the_bias_of_fid(make_config, cheap, 
         evaluate.Scorer(make_config(references=2000), coloured(400, 2))
 
 
+def test_samples_without_labels_have_no_scores_by_class(make_config, cheap):
+    """An unconditional generator's labels mean nothing, however many images of each class there are."""
+    scorer = evaluate.Scorer(make_config("recipe_heykeetae", samples=300, references=900), coloured(1000, 1))
+    images = coloured(300, 2)
+    assert "kid_by_class" not in scorer(images.images, images.labels)
+
+
 def test_the_second_extractor_scores_the_last_samples_under_its_own_names(make_config, cheap):
     scorer = evaluate.Scorer(make_config(references=300), coloured(500, 1))
     images = coloured(100, 2)
