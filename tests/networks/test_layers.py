@@ -245,3 +245,11 @@ def test_large_feature_maps_never_hold_the_attention_map(monkeypatch):
     monkeypatch.setattr(SelfAttention, "FUSED_FROM", 64)
     block = SelfAttention(16, Recipe(), sn=False)
     assert block(torch.randn(1, 16, 8, 8)).shape == (1, 16, 8, 8)
+
+
+def test_logits_are_scaled_by_the_root_of_the_key_channels():
+    block = SelfAttention(32, Recipe(attention_scale=True), sn=False)
+    x = torch.randn(2, 32, 8, 8)
+    query, key = block.query(x).flatten(2).transpose(1, 2), block._keys(block.key(x)).flatten(2)
+    assert key.shape[1] == 4
+    torch.testing.assert_close(block.attention_map(x), torch.softmax(query @ key / 2, -1))

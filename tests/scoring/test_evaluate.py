@@ -28,6 +28,15 @@ def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch)
     assert torch.equal(first[4:6], evaluate.latents(128, 7, 4, 2)) and g.training
 
 
+def test_sampling_keeps_nothing_for_gradients(make_config):
+    class Drawn(torch.nn.Module):
+        def forward(self, z, labels):
+            assert not torch.is_grad_enabled()
+            return torch.zeros(len(z), 3, 32, 32)
+
+    evaluate.sample(Drawn(), make_config(), 3, "fp32")
+
+
 def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
     make_config, shapes_data, tmp_path, monkeypatch
 ):
