@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from repro import paper
@@ -237,3 +238,8 @@ def test_extractors_that_disagree_about_rows(study_of):
     assert "FID (Lite2)" in frames.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(
         frames.present(study, paper.TABLE1)
     )
+
+
+def test_cells_stand_in_markdown_as_they_are():
+    text = frames.to_markdown(pd.DataFrame({"FID": ["12.50", "1e3"]}))
+    assert "12.50" in text and "1e3" in text

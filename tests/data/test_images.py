@@ -299,3 +299,8 @@ def test_real_tiny_imagenet(shared_data):
     )
     assert loaded.images.shape == (50_000, 32, 32, 3) and loaded.num_classes == 100
     assert np.bincount(loaded.labels).tolist() == [500] * 100
+
+
+def test_labels_without_names_are_named_by_their_numbers(tmp_path):
+    np.savez(tmp_path / "two.npz", images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.array([0, 1]))
+    assert images.read_images(tmp_path / "two.npz").class_names == ("0", "1")

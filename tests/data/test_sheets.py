@@ -84,6 +84,13 @@ def test_each_query_point_shows_its_own_row_of_the_map():
         assert np.abs(dark.mean(0) / 96 - (row, column)).max() < 0.06, (row, column)
 
 
+def test_a_white_gap_parts_the_lines_and_panels_of_an_attention_sheet():
+    images, maps = np.full((2, 32, 32, 3), 40, np.uint8), np.full((2, len(sheets.QUERIES), 16), 1 / 16)
+    sheet = np.asarray(Image.open(io.BytesIO(sheets.attention(images, maps))))
+    assert sheet.shape == (2 * 96 + sheets.GAP, 6 * 96 + 5 * sheets.GAP, 3)
+    assert sheet[96:98, 20:90].min() > 200 and sheet[20:90, 96:98].min() > 200
+
+
 def test_a_sheet_has_a_column_a_class():
     images = np.stack([np.full((8, 8, 3), 10 * i, np.uint8) for i in range(6)])
     sheet = np.asarray(Image.open(io.BytesIO(sheets.by_class(images, np.array([0, 1, 0, 1, 0, 0]), rows=2))))
@@ -105,3 +112,9 @@ def test_a_run_s_picture_is_small_sharp_in_colour_and_the_same_each_time(shapes_
 def test_a_user_s_sheet_keeps_every_pixel(shapes_data):
     images = shapes_data.images[:4]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(sheets.square(images))))[:32, 32:], images[1])
+
+
+@pytest.mark.parametrize("side, height", [(32, 256), (64, 128)])
+def test_a_sheet_of_larger_images_has_fewer_rows(side, height):
+    sheet = Image.open(io.BytesIO(sheets.by_class(np.zeros((9, side, side, 3), np.uint8), np.zeros(9))))
+    assert sheet.size == (side, height)

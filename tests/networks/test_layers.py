@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from repro import parallel
+from repro.networks import layers
 from repro.networks.layers import (
+    BatchNorm,
     ConditionalBatchNorm,
     ResidualControl,
     SelfAttention,
@@ -224,3 +227,29 @@ def test_tables_that_start_at_random_hold_gains_around_one():
         x.var((0, 2, 3), keepdim=True, unbiased=False) + 1e-5
     )
     torch.testing.assert_close(norm(x, labels), plain * (1 + gain) + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_over_two_ranks_is_that_of_the_whole_batch(monkeypatch):
+    """Two ranks with the same images: means over ranks are those of one, and so many values behind them."""
+    monkeypatch.setattr(parallel, "ranks", lambda: 2)
+    monkeypatch.setattr(parallel, "mean", lambda t: t)
+    x = 3 + torch.randn(3, 4, 2, 2)
+    own, whole = BatchNorm(4, Recipe(bn_batch=None), 0.1), torch.nn.BatchNorm2d(4, eps=Recipe().bn_eps)
+    torch.testing.assert_close(own(x), whole(torch.cat([x, x]))[:3])
+    torch.testing.assert_close(own.running_mean, whole.running_mean)
+    torch.testing.assert_close(own.running_var, whole.running_var)
+
+
+def test_large_feature_maps_never_hold_the_attention_map(monkeypatch):
+    monkeypatch.setattr(layers, "attention_weights", lambda *_: pytest.fail("the whole map was computed"))
+    monkeypatch.setattr(SelfAttention, "FUSED_FROM", 64)
+    block = SelfAttention(16, Recipe(), sn=False)
+    assert block(torch.randn(1, 16, 8, 8)).shape == (1, 16, 8, 8)
+
+
+def test_logits_are_scaled_by_the_root_of_the_key_channels():
+    block = SelfAttention(32, Recipe(attention_scale=True), sn=False)
+    x = torch.randn(2, 32, 8, 8)
+    query, key = block.query(x).flatten(2).transpose(1, 2), block._keys(block.key(x)).flatten(2)
+    assert key.shape[1] == 4
+    torch.testing.assert_close(block.attention_map(x), torch.softmax(query @ key / 2, -1))

@@ -28,6 +28,15 @@ def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch)
     assert torch.equal(first[4:6], evaluate.latents(128, 7, 4, 2)) and g.training
 
 
+def test_sampling_keeps_nothing_for_gradients(make_config):
+    class Drawn(torch.nn.Module):
+        def forward(self, z, labels):
+            assert not torch.is_grad_enabled()
+            return torch.zeros(len(z), 3, 32, 32)
+
+    evaluate.sample(Drawn(), make_config(), 3, "fp32")
+
+
 def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
     make_config, shapes_data, tmp_path, monkeypatch
 ):
@@ -222,6 +231,13 @@ def test_few_photographs_are_judged_without_the_bias_of_fid(make_config, cheap, 
     )
     with pytest.raises(ReproError, match="KID.*Nothing was trained"):
         evaluate.Scorer(make_config(references=2000), coloured(400, 2))
+
+
+def test_samples_without_labels_have_no_scores_by_class(make_config, cheap):
+    """An unconditional generator's labels mean nothing, however many images of each class there are."""
+    scorer = evaluate.Scorer(make_config("recipe_heykeetae", samples=300, references=900), coloured(1000, 1))
+    images = coloured(300, 2)
+    assert "kid_by_class" not in scorer(images.images, images.labels)
 
 
 def test_the_second_extractor_scores_the_last_samples_under_its_own_names(make_config, cheap):

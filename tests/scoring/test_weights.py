@@ -1,5 +1,6 @@
 """Weight files: fetched once, verified, refused in one sentence."""
 
+import errno
 import hashlib
 import http.server
 import threading
@@ -82,6 +83,15 @@ def test_offline_and_absent_names_the_offline_presets(tmp_path, monkeypatch, cap
     assert "could not be fetched" in error and len(error.strip().splitlines()) == 1
     named = ("rehearsal, " + error.partition("(rehearsal, ")[2].partition(")")[0]).split(", ")
     assert set(named) == {p.name for p in PRESETS.values() if not p.extractor.startswith("inception")}
+
+
+def test_a_connection_that_breaks_is_no_full_disk(file, tmp_path, monkeypatch):
+    def reset(*_, **__):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", reset)
+    with pytest.raises(ReproError, match="could not be fetched"):
+        weights.find(file)
 
 
 def test_a_wrong_file_in_the_folder_is_refused_not_replaced(file, tmp_path, monkeypatch):

@@ -200,3 +200,11 @@ def test_a_run_of_two_code_revisions_names_both(
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
         "first"
     ]
+
+
+def test_a_signal_ends_a_score_in_its_middle_and_nothing_after_it():
+    stop = loop.StopRequest(math.inf)
+    with stop.heard_at_once(), pytest.raises(runs.Interrupted):
+        stop.hear()
+    stop.hear()
+    assert stop()

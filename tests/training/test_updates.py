@@ -38,6 +38,14 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
     assert d.training and all(p.requires_grad for p in d.parameters())
 
 
+def test_an_update_of_g_computes_no_gradients_of_ds_weights(make_config):
+    config = make_config()
+    g, d = resnet.build(config)
+    optimiser_g, _ = loop.make_optimisers(config, g, d)
+    loop.update_g(config, g, d, optimiser_g, *loop.latents_and_labels(config, "g", 0), "fp32")
+    assert all(p.grad is None for p in d.parameters())
+
+
 def test_d_learns_the_auxiliary_classes_of_real_images_and_not_of_generated_ones(
     make_config, shapes_data, monkeypatch
 ):
