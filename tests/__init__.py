@@ -1,0 +1,3 @@
+"""The tests, by room. A package, as a dependency installs another one of this name: a test's own processes import
+this one.
+"""
