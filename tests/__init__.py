@@ -1,3 +1,4 @@
-"""The tests, by room. A package, as a dependency installs another one of this name: a test's own processes import
-this one.
+"""The tests, by room.
+
+A package, so that the processes of tests import it, and not the one of this name that a dependency installs.
 """
