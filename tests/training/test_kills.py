@@ -167,8 +167,8 @@ def drawn(chance, seen, count):
 
 @pytest.mark.parametrize(
     "of_training, of_a_notebook",
-    [(7, 1), pytest.param(16, 4, marks=pytest.mark.slow)],
-    ids=["8 kills", "20 kills"],
+    [(7, 3), pytest.param(16, 4, marks=pytest.mark.slow)],
+    ids=["10 kills", "20 kills"],
 )
 def test_kills_at_random_moments_of_all_phases_change_nothing(straight, tmp_path, of_training, of_a_notebook):
     out, seen = straight
