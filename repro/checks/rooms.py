@@ -10,7 +10,8 @@ from .. import runs
 PACKAGE = runs.PROJECT / "repro"
 # from top to bottom, each with what it is for; an import goes to the same room or to a lower one
 ROOMS = {
-    "cli": "the command: options, then one call",
+    "cli": "the command",
+    "commands": "each command: its options, then one call",
     "reports": "what people look at",
     "checks": "what is checked and measured",
     "analysis": "from records to numbers and verdicts",

@@ -133,6 +133,24 @@ def test_the_time_is_over_before_it_is_settled(recorded):
     assert not trained
 
 
+def test_every_look_has_the_minutes_that_are_left(recorded, monkeypatch):
+    """An hour by a clock that each look's runs move on by 25 minutes: 60, 35 and 10 are left, then none."""
+    study, _ = recorded()
+    study.max_minutes, seconds, left = 60.0, [0.0], []
+    monkeypatch.setattr(settle.time, "monotonic", lambda: seconds[0])
+    copy = settle.train
+
+    def train(study, tasks):
+        left.append(study.max_minutes)
+        seconds[0] += 25 * 60
+        copy(study, tasks)
+
+    monkeypatch.setattr(settle, "train", train)
+    with pytest.raises(runs.Interrupted, match="The time is over"):
+        settle.until_settled(study, None, lambda line: None)
+    assert left == [60, 35, 10]
+
+
 def test_without_a_plan_nothing_says_when_it_is_settled(tmp_path, capsys):
     with pytest.raises(ReproError, match="has no plan"):
         settle.until_settled(Study("rehearsal", out=str(tmp_path)), None, print)

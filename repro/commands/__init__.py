@@ -1,0 +1,1 @@
+"""What each command does: its options, then one call. `repro.cli` gathers them."""

@@ -1,0 +1,175 @@
+"""Commands on finished studies: reports, the regression check, the reference, the site."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import runs
+from ..errors import ReproError, choose
+from ..presets import PRESETS
+from .options import DataOption, JobsOption, OutOption, PresetOption
+from .printing import print_frame, relative, say
+
+
+def report(
+    source: Annotated[str, typer.Option("--from", help="A folder of finished runs, such as results/smoke.")],
+    to: Annotated[str | None, typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
+) -> None:
+    """Execute the notebooks over finished runs, without training."""
+    from ..reports import pages
+    from ..studies.study import Study
+
+    study = Study.in_folder(source)
+    folder = runs.PROJECT / to if to else study.folder
+    names = study.finished_tables()
+    if not names:
+        raise ReproError(
+            f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name}"
+            " trains them."
+        )
+    pages.write_notebooks(study, names, folder)
+    if folder == runs.PROJECT / "results" / study.preset.name:
+        pages.write_index(runs.PROJECT / "results")
+    say(f"Notebooks, tables and figures: {relative(folder)}.")
+
+
+def check(
+    preset: PresetOption = "smoke",
+    against: Annotated[str | None, typer.Option(help="The reference; default: results/PRESET.")] = None,
+    given: Annotated[
+        str | None, typer.Option("--runs", help="Compare the runs in this folder instead of training them.")
+    ] = None,
+    jobs: JobsOption = None,
+    data: DataOption = None,
+    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+) -> None:
+    """Train a reference's runs again and compare every number with it; exit code 1 when one is past its
+    tolerance.
+
+    The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits. Where it fails,
+    nothing more is trained. At the end the tables and verdicts of every study in results/ are computed from
+    its runs again and compared with its files.
+    """
+    from ..checks import regression as checks
+    from ..studies.study import Study
+    from ..studies.trainer import train as train_missing
+
+    choose("preset", preset, PRESETS)
+    stages = []
+    # all misuse ends here
+    for name in [preset] if preset == "rehearsal" or against or given else ["rehearsal", preset]:
+        reference = Study.in_folder(against or f"results/{name}")
+        now = (
+            Study.in_folder(given)
+            if given
+            else Study(name, out=out, data=data if name == preset else None, jobs=jobs)
+        )
+        now.seeds = reference.seeds
+        stages.append(
+            (reference, now, checks.reference_tasks(reference, now), checks.read_tolerances(reference))
+        )
+    for reference, now, tasks, tolerances in stages:
+        start = time.monotonic()
+        if not given:
+            checks.discard_stale(now, tasks)
+            say(f"{len(tasks)} runs of preset {now.preset.name}, {len(now.unfinished(tasks))} to train.")
+            train_missing(now, tasks)
+        frame = checks.compare(reference, now, tasks, tolerances)
+        _print_check(reference, now, frame, time.monotonic() - start)
+        if not frame["passed"].all():
+            raise typer.Exit(1)
+    if not (against or given):
+        _read_again()
+
+
+def _print_check(reference, now, frame, seconds: float) -> None:
+    from ..checks import regression as checks
+
+    path = now.folder / "check.csv"
+    frame.to_csv(path, index=False)
+    shown = checks.digest(frame)
+    shown["passed"] = shown["passed"].map({True: "pass", False: "FAIL"})
+    print_frame(
+        shown.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)),
+        f"{now.preset.name} against {relative(reference.folder)}: what failed, and what came nearest to its"
+        " tolerance",
+    )
+    failed = int((~frame["passed"]).sum())
+    words = f"{failed} of {len(frame)} values FAILED" if failed else f"All {len(frame)} values passed"
+    say(
+        f"{words}, {frame['equal'].sum()} equal to the last digit ({seconds:.0f} s). All of them:"
+        f" {relative(path)}"
+    )
+
+
+def _read_again() -> None:
+    """Compute every study's tables and verdicts from its runs again, and compare them with its files."""
+    from ..reports import pages
+
+    for study in pages.studies(runs.PROJECT / "results"):
+        found = pages.reread(study)
+        wrong = [name for name, same in found.items() if not same]
+        say(
+            f"results/{study.preset.name}: {len(found)} files read again, "
+            + (f"not what the runs say: {', '.join(wrong)}" if wrong else "all say what the runs say")
+        )
+        if wrong:
+            raise typer.Exit(1)
+
+
+def calibrate(
+    preset: PresetOption = "smoke",
+    seeds: Annotated[
+        int, typer.Option(min=2, help="Training seeds for the spread that tolerances are set beside.")
+    ] = 3,
+    arithmetics: Annotated[str, typer.Option(help="Joined by commas; SSE4.1 is slow.")] = "AVX2,SSE4.1",
+    jobs: JobsOption = None,
+    data: DataOption = None,
+    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+) -> None:
+    """Measure the tolerances of results/PRESET: its runs again from other seeds and in other arithmetics."""
+    from ..checks import regression as checks
+    from ..studies.study import Study
+
+    reference = Study.in_folder(f"results/{preset}")
+    checks.calibrate(preset, reference, seeds, arithmetics.split(","), out, jobs, data)
+    say(f"Tolerances: {relative(checks.tolerances_path(reference))}. Now run repro check --preset {preset}.")
+
+
+def accept(
+    preset: PresetOption = "smoke",
+    out: OutOption = "outputs",
+    runs_only: Annotated[
+        bool, typer.Option("--runs-only", help="No notebooks: a reference for repro check alone.")
+    ] = False,
+    why: Annotated[str, typer.Option(help="One sentence for the changelog of results.")] = "",
+) -> None:
+    """Copy a finished study from OUT to results/: it becomes the reference, and results/CHANGELOG.md says
+    what moved.
+    """
+    from ..reports import pages
+    from ..studies.study import Study
+
+    study = Study.in_folder(str(Path(out) / preset))
+    pages.accept(
+        study, Study(preset, study.seeds, executor="none", out="results"), why, notebooks=not runs_only
+    )
+    say(
+        f"results/{preset} now holds this study: look at it and at results/CHANGELOG.md, then commit."
+        " Tolerances: repro calibrate."
+    )
+
+
+def site(to: Annotated[Path, typer.Option(help="The folder of pages.")] = Path("outputs/site")) -> None:
+    """Write the executed notebooks and the pages of results as static HTML, readable without Jupyter and
+    network.
+    """
+    from ..reports import site as sites
+
+    to = runs.PROJECT / to
+    count = sites.build(to)
+    say(f"{count} pages: open {relative(to)}/index.html")
