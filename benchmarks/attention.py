@@ -13,7 +13,7 @@ import torch
 from repro.checks.bench import Line
 from repro.networks.layers import SelfAttention
 from repro.recipes import Recipe
-from repro.training import loop
+from repro.training import updates
 
 CHANNELS, SIZE, BATCH, PASSES = 128, 64, 8, 3
 
@@ -34,7 +34,7 @@ def cost(fused_from: int, precision: str) -> tuple[float, float]:
     before, times = mebibytes("VmRSS"), []
     for _ in range(PASSES):
         start = time.perf_counter()
-        with loop.arithmetic("cpu", precision):
+        with updates.arithmetic("cpu", precision):
             loss = block(x).float().square().mean()
         loss.backward()
         times.append(time.perf_counter() - start)
@@ -49,7 +49,7 @@ def mebibytes(field: str) -> float:
 
 def measure(repeats: int, peers: list[str]):
     spawn = multiprocessing.get_context("spawn")
-    for precision in ("fp32", "bf16") if loop.native_precision("bf16") == "bf16" else ("fp32",):
+    for precision in ("fp32", "bf16") if updates.native_precision("bf16") == "bf16" else ("fp32",):
         turns = []
         for _ in range(repeats):
             with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as alone:

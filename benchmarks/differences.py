@@ -19,7 +19,7 @@ from repro.presets import PRESETS
 from repro.scoring import attention
 from repro.scoring.evaluate import latents, to_uint8
 from repro.studies import study
-from repro.training import loop
+from repro.training import draws, updates
 
 VARIANTS = {
     "C/8 keys": {},
@@ -85,8 +85,8 @@ def main() -> None:
         config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes))
         g, d = resnet.build(config)
         optimisers, batches = (
-            loop.make_optimisers(config, g, d),
-            loop.Batches(loaded, config.preset.batch_size, 0, False),
+            updates.make_optimisers(config, g, d),
+            images.Batches(loaded, config.preset.batch_size, 0, False),
         )
         for step in range(given.steps + 1):
             if step in (0, given.steps):
@@ -95,9 +95,9 @@ def main() -> None:
                     f" {one_more_iteration(d)}; G {one_more_iteration(g)}",
                     flush=True,
                 )
-            of_d, of_g = loop.draws(config, batches, step)
-            loop.update_d(config, g, d, optimisers[1], *of_d, "bf16")
-            loop.update_g(config, g, d, optimisers[0], *of_g, "bf16")
+            of_d, of_g = draws.draws(config, batches, step)
+            updates.update_d(config, g, d, optimisers[1], *of_d, "bf16")
+            updates.update_g(config, g, d, optimisers[0], *of_g, "bf16")
     x = g.eval()(latents(config.preset.z_dim, 0, 0, 64), torch.arange(64) % config.num_classes).detach()
     error = (x.float() + 1) * 127.5 - torch.from_numpy(to_uint8(x)).permute(0, 3, 1, 2)
     print(f"8-bit rounding: rms {error.square().mean().sqrt():.3f} grey levels")

@@ -20,7 +20,7 @@ from repro.presets import PRESETS
 from repro.recipes import Recipe
 from repro.scoring import evaluate, features, metrics
 from repro.scoring.features import load_extractor
-from repro.training import loop
+from repro.training import updates
 
 THREADS, IMAGES = 2, 1000
 
@@ -116,7 +116,7 @@ def share_of_a_run(repeats: int):
     scoring, training = [], []
     for _ in range(repeats):
         images, seconds = timed(
-            lambda: evaluate.sample(generator, config, part, loop.native_precision(preset.precision))[0]
+            lambda: evaluate.sample(generator, config, part, updates.native_precision(preset.precision))[0]
         )
         scoring.append((seconds + timed(evaluate.extract, extractor, images)[1]) * preset.samples / part)
         training.append(timed(lambda: [step() for _ in range(10)])[1] * preset.steps / 10)

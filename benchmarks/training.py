@@ -1,7 +1,7 @@
 """Training speed of the whole machine as a study runs it, against loops that people start from.
 
-Ours: as many single-thread processes as the machine has cores, each the loop of repro/training/loop.py. The
-others: one process with PyTorch's default threads. All train the 32 px network with attention at 16 on
+Ours: as many single-thread processes as the machine has cores, each with the updates of
+repro/training/updates.py. The others: one process with PyTorch's default threads. All train the 32 px network with attention at 16 on
 batches of 64; the sides take turns. The arithmetic is counted as the plain loop's (resampling fused with its
 convolutions needs a third less), and set beside what a 3x3 convolution of 128 channels reaches on all cores,
 in the precision that is trained in. On a GPU also the GPU presets.
@@ -28,7 +28,7 @@ from repro.networks import resnet
 from repro.presets import PRESETS, Preset
 from repro.recipes import Recipe
 from repro.studies.executors import ALLOCATION
-from repro.training import loop
+from repro.training import draws, updates
 
 BATCH, STEPS, CLASSES = 64, 12, 10
 TARGETS = {16: 3.0, 32: 2.0}  # base width -> least ratio to the plain loop
@@ -53,9 +53,9 @@ def our_step(preset: Preset, attention_at: int):
         Recipe(), dataclasses.replace(preset, steps=10**9), attention_at=(attention_at,), num_classes=CLASSES
     )
     g, d = (network.to(device) for network in resnet.build(config))
-    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
-    precision = loop.native_precision(preset.precision)
-    drawn = loop.prefetched(
+    optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
+    precision = updates.native_precision(preset.precision)
+    drawn = draws.prefetched(
         config,
         Batches(random_images(preset.resolution, 4 * preset.batch_size), preset.batch_size, 0, False),
         0,
@@ -64,8 +64,8 @@ def our_step(preset: Preset, attention_at: int):
 
     def step() -> None:
         of_d, of_g = next(drawn)
-        loop.update_d(config, g, d, optimiser_d, *of_d, precision)
-        loop.update_g(config, g, d, optimiser_g, *of_g, precision)
+        updates.update_d(config, g, d, optimiser_d, *of_d, precision)
+        updates.update_g(config, g, d, optimiser_g, *of_g, precision)
 
     return step
 
@@ -98,7 +98,7 @@ def images_per_second(side: str, width: int) -> float:
 def convolution_limit() -> float:
     """GFLOP/s of this process in a large convolution on one thread, in the precision of training."""
     torch.set_num_threads(1)
-    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[loop.native_precision("bf16")]
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[updates.native_precision("bf16")]
     x, w = (
         torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
         for shape in ((32, 128, 16, 16), (128, 128, 3, 3))

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from repro import paper, runs
 from repro.config import Config, difference, feature_map_sizes
+from repro.data.images import Batches
 from repro.errors import ReproError, choose
 from repro.networks import layers, resnet
 from repro.presets import PRESETS, Preset
 from repro.recipes import RECIPES, Recipe
 from repro.reports import pages
 from repro.studies import study
-from repro.training import loop
+from repro.training import draws, updates
 
 recipes = st.builds(
     Recipe,
@@ -188,12 +189,12 @@ def test_every_recipe_trains(name, make_config, shapes_data):
     config = make_config("none" if name == "heykeetae" else "attention_16")
     config = dataclasses.replace(config, recipe=RECIPES[name])
     g, d = resnet.build(config)
-    optimisers = loop.make_optimisers(config, g, d)
-    of_d, of_g = loop.draws(config, loop.Batches(shapes_data, 8, 0, config.recipe.flip), 0)
-    assert torch.isfinite(loop.update_d(config, g, d, optimisers[1], *of_d[:4], "fp32", *of_d[4:])[0])
+    optimisers = updates.make_optimisers(config, g, d)
+    of_d, of_g = draws.draws(config, Batches(shapes_data, 8, 0, config.recipe.flip), 0)
+    assert torch.isfinite(updates.update_d(config, g, d, optimisers[1], *of_d[:4], "fp32", *of_d[4:])[0])
     norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
     before = norm.u.clone()
-    assert torch.isfinite(loop.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
+    assert torch.isfinite(updates.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
     assert torch.equal(before, norm.u) != config.recipe.sn_d_in_g_step and d.training
 
 

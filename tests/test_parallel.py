@@ -13,9 +13,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from repro import parallel, runs
+from repro.data.images import Batches
 from repro.errors import ReproError
 from repro.networks import resnet
-from repro.training import checkpoint, loop
+from repro.training import checkpoint, draws, loop, updates
 
 STEPS, FEW = 20, 6
 # of the batch of 16: normalised together, or each half by itself; and the second codebase, whose penalty is
@@ -37,20 +38,22 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
     torch.set_num_threads(1)
     g, d = (network.to(dtype) for network in resnet.build(config))
     g.train(), d.train()
-    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
+    optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
     ema = AveragedModel(g, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     trained_g, trained_d = parallel.wrap(g), parallel.wrap(d)
-    batches, losses = loop.Batches(images, config.preset.batch_size, 0, False), []
-    for _step, drawn in zip(range(steps), loop.prefetched(config, batches, 0, "cpu"), strict=False):
+    batches, losses = Batches(images, config.preset.batch_size, 0, False), []
+    for _step, drawn in zip(range(steps), draws.prefetched(config, batches, 0, "cpu"), strict=False):
         (x, y, z, labels, *mix), of_g = (
             [t.to(dtype) if t.is_floating_point() else t for t in update] for update in drawn
         )
         losses.append(
             parallel.mean(
-                loop.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]
+                updates.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]
             ).item()
         )
-        losses.append(parallel.mean(loop.update_g(config, trained_g, d, optimiser_g, *of_g, "fp32")).item())
+        losses.append(
+            parallel.mean(updates.update_g(config, trained_g, d, optimiser_g, *of_g, "fp32")).item()
+        )
         ema.update_parameters(g)
     patch.undo()
     state = {

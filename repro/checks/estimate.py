@@ -22,7 +22,7 @@ from ..presets import Preset
 from ..scoring import evaluate
 from ..scoring.features import load_extractor
 from ..studies.study import Study
-from ..training import loop
+from ..training import draws, loop, updates
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +87,12 @@ def measure(config: Config, device: str) -> Cost:
         "random",
     )
     g, d = (network.to(device) for network in resnet.build(small))
-    optimiser_g, optimiser_d = loop.make_optimisers(small, g, d)
-    precision = loop.native_precision(preset.precision)
-    of_d, *_, of_g = next(loop.prefetched(small, Batches(data, batch, 0, False), 0, device))
+    optimiser_g, optimiser_d = updates.make_optimisers(small, g, d)
+    precision = updates.native_precision(preset.precision)
+    of_d, *_, of_g = next(draws.prefetched(small, Batches(data, batch, 0, False), 0, device))
     scale = preset.batch_size / batch
-    update_d = scale * _seconds(lambda: loop.update_d(small, g, d, optimiser_d, *of_d, precision), device)
-    update_g = scale * _seconds(lambda: loop.update_g(small, g, d, optimiser_g, *of_g, precision), device)
+    update_d = scale * _seconds(lambda: updates.update_d(small, g, d, optimiser_d, *of_d, precision), device)
+    update_g = scale * _seconds(lambda: updates.update_g(small, g, d, optimiser_g, *of_g, precision), device)
     image = _seconds(lambda: evaluate.sample(g, small, batch, precision, device), device) / batch
     states = [t for module in (g, d, optimiser_g, optimiser_d) for t in _tensors(module.state_dict())]
     return Cost(update_d, update_g, image, sum(t.numel() * t.element_size() for t in states))

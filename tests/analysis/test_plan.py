@@ -9,7 +9,7 @@ from repro import runs
 from repro.analysis import plan as plans
 from repro.presets import get_preset
 from repro.studies.study import Study
-from repro.training import loop
+from repro.training import stop
 
 PLANS = sorted((runs.PROJECT / "results").glob("*/plan.json"))
 
@@ -47,10 +47,10 @@ def test_a_plans_comparisons_are_contrasts_of_its_rows(path):
 def test_the_declared_rule_of_collapse_is_the_loops(path):
     rule = json.loads(path.read_text())["collapse"]
     assert (rule["diversity_below"], rule["fid_times_best"], rule["scores_in_a_row"]) == (
-        loop.COLLAPSE_DIVERSITY,
-        loop.COLLAPSE_FID,
+        stop.COLLAPSE_DIVERSITY,
+        stop.COLLAPSE_FID,
         2,
     )
     score = lambda fid, diversity=1.0: {"fid": fid, "diversity": diversity}
-    assert loop.collapse([score(100), score(201), score(201)]) and not loop.collapse([score(100), score(201)])
-    assert loop.collapse([score(100, 0.049)]) and not loop.collapse([score(100), score(199), score(199)])
+    assert stop.collapse([score(100), score(201), score(201)]) and not stop.collapse([score(100), score(201)])
+    assert stop.collapse([score(100, 0.049)]) and not stop.collapse([score(100), score(199), score(199)])

@@ -13,10 +13,11 @@ from torch.nn.utils import parametrizations, parametrize
 from repro import cli
 from repro.checks import bench, estimate
 from repro.checks.bench import Line
+from repro.data.images import Batches
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.studies import study
-from repro.training import loop
+from repro.training import draws, updates
 
 
 def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
@@ -43,14 +44,14 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
             {k.replace(".0.u", ".0._u").replace(".0.v", ".0._v"): v for k, v in network.state_dict().items()}
         )
         network.double(), other.double()
-    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
-    batches = loop.Batches(shapes_data, 16, 0, False)
+    optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
+    batches = Batches(shapes_data, 16, 0, False)
     double = lambda update: [t.double() if t.is_floating_point() else t for t in update]
     for step in range(50):
-        of_d, of_g = map(double, loop.draws(config, batches, step))
+        of_d, of_g = map(double, draws.draws(config, batches, step))
         loss_d, loss_g = (
-            loop.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0],
-            loop.update_g(config, g, d, optimiser_g, *of_g, "fp32"),
+            updates.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0],
+            updates.update_g(config, g, d, optimiser_g, *of_g, "fp32"),
         )
         with parametrize.cached():
             assert theirs.update_d(*of_d) == pytest.approx(loss_d.item(), abs=1e-11), step
@@ -121,10 +122,10 @@ def test_the_step_that_is_timed_is_the_loops(shapes_data):
     """The benchmark's step trains: weights move, with each step's own draws."""
     training = bench.benchmark("training")
     seen = []
-    original = loop.update_g
+    original = updates.update_g
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            loop,
+            updates,
             "update_g",
             lambda *a: seen.append((a[4].sum().item(), a[1].last_conv.bias.sum().item())) or original(*a),
         )

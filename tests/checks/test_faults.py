@@ -12,7 +12,7 @@ from repro.data import images
 from repro.networks import layers, resnet
 from repro.scoring import evaluate
 from repro.studies.study import Study
-from repro.training import loop
+from repro.training import averages, loop
 
 
 @pytest.fixture
@@ -54,20 +54,20 @@ def learning_rates_swapped(monkeypatch):
     monkeypatch.setattr(Config, "lr_d", rates[0])
 
 
-def average_decay_changed(monkeypatch, original=loop.get_ema_multi_avg_fn):
-    monkeypatch.setattr(loop, "get_ema_multi_avg_fn", lambda decay: original(0.99))
+def average_decay_changed(monkeypatch, original=averages.get_ema_multi_avg_fn):
+    monkeypatch.setattr(averages, "get_ema_multi_avg_fn", lambda decay: original(0.99))
 
 
 def softmax_over_queries(monkeypatch, original=torch.softmax):
     monkeypatch.setattr(layers.torch, "softmax", lambda x, dim: original(x, dim=1))
 
 
-def labels_shuffled(monkeypatch, original=loop.Batches.batch):
+def labels_shuffled(monkeypatch, original=images.Batches.batch):
     def batch(self, i):
         images, labels = original(self, i)
         return images, labels.roll(1)
 
-    monkeypatch.setattr(loop.Batches, "batch", batch)
+    monkeypatch.setattr(images.Batches, "batch", batch)
 
 
 def batch_norm_evaluated_with_the_batch(monkeypatch):

@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 import torch
 
+from repro.data.images import Batches
 from repro.errors import ReproError
 from repro.networks import dcgan, losses, resnet
 from repro.networks.layers import SpectralNorm
 from repro.presets import PRESETS
 from repro.recipes import RECIPES
-from repro.training import loop
+from repro.training import draws, updates
 
 HEYKEETAE = RECIPES["heykeetae"]
 
@@ -110,9 +111,9 @@ def config_of(make_config, **changes):
 def updated(config, data, own_precision="fp32"):
     g, d = resnet.build(config)
     before = [p.detach().clone() for p in d.parameters()]
-    _, optimiser = loop.make_optimisers(config, g, d)
-    of_d, _ = loop.draws(config, loop.Batches(data, 8, 0, False), 0)
-    loop.update_d(config, g, d, optimiser, *of_d[:4], own_precision, *of_d[4:])
+    _, optimiser = updates.make_optimisers(config, g, d)
+    of_d, _ = draws.draws(config, Batches(data, 8, 0, False), 0)
+    updates.update_d(config, g, d, optimiser, *of_d[:4], own_precision, *of_d[4:])
     steps = {int(state["step"]) for state in optimiser.state.values()}
     return g, d, before, of_d, steps
 

@@ -12,7 +12,7 @@ from repro.networks.resnet import Discriminator, Generator, parameter_count
 from repro.presets import PRESETS
 from repro.recipes import Recipe
 from repro.studies import study
-from repro.training import loop
+from repro.training import draws, updates
 
 
 @pytest.mark.parametrize(
@@ -140,16 +140,16 @@ def test_every_row_of_table_1_trains_at_128_pixels(row, tmp_path, shapes_data):
     before = {
         n: p.detach().clone() for net in (g, d) for n, p in net.named_parameters(prefix=type(net).__name__)
     }
-    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
+    optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
     for step in range(2):
         images = torch.randint(
             0, 256, (2, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(step)
         )
-        z, labels = loop.latents_and_labels(config, step)
-        loss_d, _, _ = loop.update_d(
+        z, labels = draws.latents_and_labels(config, step)
+        loss_d, _, _ = updates.update_d(
             config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32"
         )
-        loss_g = loop.update_g(config, g, d, optimiser_g, z, labels, "fp32")
+        loss_g = updates.update_g(config, g, d, optimiser_g, z, labels, "fp32")
         assert torch.isfinite(loss_d) and torch.isfinite(loss_g)
     for net in (g, d):
         for n, p in net.named_parameters(prefix=type(net).__name__):

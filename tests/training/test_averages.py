@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from repro.networks import resnet
-from repro.training import checkpoint, loop
+from repro.networks.layers import BatchNorm
+from repro.scoring import evaluate
+from repro.training import averages, checkpoint, loop
 from tests.training.helpers import snapshot, train_in
 
 
@@ -49,19 +51,19 @@ def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_c
     with torch.no_grad():
         for weight in g.parameters():
             weight.mul_(1.5)  # other weights than its averages belong to
-    for norm in (m for m in g.modules() if isinstance(m, loop.BatchNorm)):
+    for norm in (m for m in g.modules() if isinstance(m, BatchNorm)):
         norm.num_batches_tracked.fill_(1000), norm.running_mean.fill_(7)
-    own = loop.with_own_statistics(g, config, "fp32", "cpu")
+    own = averages.with_own_statistics(g, config, "fp32", "cpu")
     inputs, hook = [], own.last_norm.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     own.eval()
-    loop.sample(own, config, 400, "fp32")
+    evaluate.sample(own, config, 400, "fp32")
     hook.remove()
     x = torch.cat(inputs)
     torch.testing.assert_close(own.last_norm.running_mean, x.mean((0, 2, 3)), atol=0.05, rtol=0.2)
     torch.testing.assert_close(own.last_norm.running_var, x.var((0, 2, 3)), atol=0.0, rtol=0.3)
     assert (g.last_norm.running_mean == 7).all()  # a copy
-    assert [m.momentum for m in own.modules() if isinstance(m, loop.BatchNorm)] == [
-        m.momentum for m in g.modules() if isinstance(m, loop.BatchNorm)
+    assert [m.momentum for m in own.modules() if isinstance(m, BatchNorm)] == [
+        m.momentum for m in g.modules() if isinstance(m, BatchNorm)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The training loop: its updates, its record, and that stopping it changes nothing."""
+"""The training loop: its record, and that stopping it changes nothing."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import pytest
 
 from repro import runs
 from repro.networks import losses
-from repro.training import checkpoint, loop
+from repro.training import checkpoint, loop, stop
 from tests.training.helpers import same_weights, steady, train_in
 
 
@@ -48,13 +48,13 @@ def test_a_stopped_run_ends_in_the_same_bits(
 
     calls = []
 
-    def stop(*a):
+    def ask_to_stop(*a):
         calls.append(a)
         if len(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         return original(*a)
 
-    monkeypatch.setattr(loop, "update_g", stop)
+    monkeypatch.setattr(loop, "update_g", ask_to_stop)
     with pytest.raises(runs.Interrupted, match=f"stopped at step {stop_at} of 4"):
         train_in(tmp_path / "stopped", config, shapes_data)
     assert runs.Run(tmp_path / "stopped").read()["status"] == "interrupted"
@@ -108,7 +108,7 @@ def test_a_run_killed_between_its_checkpoint_and_its_record_keeps_its_end(
     make_config, shapes_data, tmp_path, light_scores, monkeypatch, end
 ):
     if end == "collapsed":
-        monkeypatch.setattr(loop, "COLLAPSE_DIVERSITY", 1.5)
+        monkeypatch.setattr(stop, "COLLAPSE_DIVERSITY", 1.5)
     if end == "diverged":
         original, calls = losses.hinge_d, []
         monkeypatch.setattr(
@@ -152,21 +152,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_diverged(
 def test_samples_that_no_longer_differ_end_the_run_as_collapsed(
     make_config, shapes_data, tmp_path, light_scores, monkeypatch
 ):
-    monkeypatch.setattr(loop, "COLLAPSE_DIVERSITY", 1.5)
+    monkeypatch.setattr(stop, "COLLAPSE_DIVERSITY", 1.5)
     record = train_in(tmp_path, make_config(), shapes_data)
     assert record["status"] == "collapsed" and record["step"] == 2 and "no longer differ" in record["error"]
-
-
-def scored(*fids, diversity=1.0):
-    return [{"step": i, "fid": fid, "diversity": diversity} for i, fid in enumerate(fids)]
-
-
-def test_when_a_run_has_collapsed():
-    assert loop.collapse(scored(900)) is None and loop.collapse(scored(900, 400, 799)) is None
-    assert loop.collapse(scored(400, 900)) is None  # one bad score may pass
-    assert loop.collapse(scored(400, 900, 700, 900)) is None
-    assert "FID past 2 times its best" in loop.collapse(scored(400, 900, 801))
-    assert "no longer differ" in loop.collapse(scored(400, diversity=0.04))
 
 
 def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(
@@ -200,11 +188,3 @@ def test_a_run_of_two_code_revisions_names_both(
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
         "first"
     ]
-
-
-def test_a_signal_ends_a_score_in_its_middle_and_nothing_after_it():
-    stop = loop.StopRequest(math.inf)
-    with stop.heard_at_once(), pytest.raises(runs.Interrupted):
-        stop.hear()
-    stop.hear()
-    assert stop()

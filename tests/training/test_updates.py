@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from repro.data.images import Batches
 from repro.networks import layers, losses, resnet
-from repro.training import loop
-from tests.training.helpers import changed, snapshot, train_in
+from repro.training import draws, updates
+from tests.training.helpers import changed, snapshot
 
 
 def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_released_code(
@@ -16,11 +17,11 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
 ):
     config = make_config("attention_16")
     g, d = resnet.build(config)
-    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
-    of_d, of_g = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)
+    optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
+    of_d, of_g = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)
 
     before_g, before_d = snapshot(g), snapshot(d)
-    loop.update_d(config, g, d, optimiser_d, *of_d, "fp32")
+    updates.update_d(config, g, d, optimiser_d, *of_d, "fp32")
     in_g, in_d = changed(g, before_g), changed(d, before_d)
     assert in_g and all(
         "parametrizations.weight.0." in k or "running" in k or "num_batches" in k for k in in_g
@@ -31,7 +32,7 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
     )
 
     before_g, before_d = snapshot(g), snapshot(d)
-    loop.update_g(config, g, d, optimiser_g, *of_g, "fp32")
+    updates.update_g(config, g, d, optimiser_g, *of_g, "fp32")
     assert changed(d, before_d) == set()  # neither weights nor power-iteration vectors
     assert "stem.parametrizations.weight.original" in changed(g, before_g)
     assert "stem.parametrizations.weight.0.u" in changed(g, before_g)
@@ -41,8 +42,8 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
 def test_an_update_of_g_computes_no_gradients_of_ds_weights(make_config):
     config = make_config()
     g, d = resnet.build(config)
-    optimiser_g, _ = loop.make_optimisers(config, g, d)
-    loop.update_g(config, g, d, optimiser_g, *loop.latents_and_labels(config, "g", 0), "fp32")
+    optimiser_g, _ = updates.make_optimisers(config, g, d)
+    updates.update_g(config, g, d, optimiser_g, *draws.latents_and_labels(config, "g", 0), "fp32")
     assert all(p.grad is None for p in d.parameters())
 
 
@@ -51,15 +52,15 @@ def test_d_learns_the_auxiliary_classes_of_real_images_and_not_of_generated_ones
 ):
     config = make_config("acgan")
     g, d = resnet.build(config)
-    images, labels, z, fake_labels = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)[0]
+    images, labels, z, fake_labels = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[0]
     with torch.no_grad():
         real = images.float() / 127.5 - 1
         both = torch.cat([real, copy.deepcopy(g)(z, fake_labels)])
         expected = copy.deepcopy(d)(both, torch.cat([labels, fake_labels]))[1]
     seen, original = [], losses.auxiliary_classifier
     monkeypatch.setattr(losses, "auxiliary_classifier", lambda *a: seen.append(a) or original(*a))
-    optimiser = loop.make_optimisers(config, g, d)[1]
-    loop.update_d(config, g, d, optimiser, images, labels, z, fake_labels, "fp32")
+    optimiser = updates.make_optimisers(config, g, d)[1]
+    updates.update_d(config, g, d, optimiser, images, labels, z, fake_labels, "fp32")
     ((logits, of),) = seen
     torch.testing.assert_close(logits.detach(), expected[: len(labels)])
     assert torch.equal(of, labels) and not torch.allclose(expected[: len(labels)], expected[len(labels) :])
@@ -71,13 +72,13 @@ def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
     """
     config = make_config()
     g, d = resnet.build(config)
-    _, optimiser_d = loop.make_optimisers(config, g, d)
+    _, optimiser_d = updates.make_optimisers(config, g, d)
     norm = d.linear.parametrizations.weight[0]
     weight, u = d.linear.parametrizations.weight.original.detach().clone(), norm.u.clone()
     v = torch.nn.functional.normalize(weight.T @ u, dim=0)
     expected = torch.nn.functional.normalize(weight @ v, dim=0)
-    loop.update_d(
-        config, g, d, optimiser_d, *loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)[0], "fp32"
+    updates.update_d(
+        config, g, d, optimiser_d, *draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[0], "fp32"
     )
     torch.testing.assert_close(norm.u, expected)
     torch.testing.assert_close(norm.v, v)
@@ -102,22 +103,22 @@ def test_passes_of_d_in_its_update(row, changes, passes, make_config, shapes_dat
     seen = []
     norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
     norm.register_forward_hook(lambda module, *_: seen.append(module.training))
-    of_d, _ = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)[-2:]
-    loop.update_d(config, g, d, loop.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
+    of_d, _ = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[-2:]
+    updates.update_d(config, g, d, updates.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
     assert seen == [True] * passes
     assert norm.iterations == (2 if row == "recipe_biggan_pytorch" else 1)
 
 
 def test_the_second_pass_of_d_sees_the_generated_images_one_iteration_later(make_config, shapes_data):
     config = make_config("sngan_projection", d_passes=2)
-    (images, labels, z, fake_labels), *_ = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), 0)
+    (images, labels, z, fake_labels), *_ = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)
     g, d = resnet.build(config)
     with torch.no_grad():
         fake = g(z, fake_labels)
         real_by_hand, fake_by_hand = d(images.float() / 127.5 - 1, labels)[0], d(fake, fake_labels)[0]
     g, d = resnet.build(config)
-    _, real, fake = loop.update_d(
-        config, g, d, loop.make_optimisers(config, g, d)[1], images, labels, z, fake_labels, "fp32"
+    _, real, fake = updates.update_d(
+        config, g, d, updates.make_optimisers(config, g, d)[1], images, labels, z, fake_labels, "fp32"
     )
     torch.testing.assert_close(real, real_by_hand, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fake, fake_by_hand, rtol=1e-4, atol=1e-4)
@@ -125,35 +126,10 @@ def test_the_second_pass_of_d_sees_the_generated_images_one_iteration_later(make
 
 def test_learning_rates_are_those_of_the_recipe_times_the_presets_scale(make_config):
     config = make_config(learning_rate_scale=4.0)
-    optimiser_g, optimiser_d = loop.make_optimisers(config, *resnet.build(config))
+    optimiser_g, optimiser_d = updates.make_optimisers(config, *resnet.build(config))
     assert optimiser_g.param_groups[0]["lr"] == pytest.approx(4e-4)
     assert optimiser_d.param_groups[0]["lr"] == pytest.approx(16e-4)
     assert optimiser_d.param_groups[0]["betas"] == (0.0, 0.999)
-
-
-def test_updates_of_d_for_each_of_g_and_the_data_they_see(
-    make_config, shapes_data, tmp_path, light_scores, monkeypatch
-):
-    seen, original = [], loop.update_d
-    monkeypatch.setattr(loop, "update_d", lambda *a: seen.append(a[4:8]) or original(*a))
-    config = make_config("sngan_projection", steps=2)
-    train_in(tmp_path, config, shapes_data)
-    # images and latents differ
-    assert len(seen) == 10 and all(len({t[k].sum().item() for t in seen}) == 10 for k in (0, 2))
-    # prefetched in a thread: the same as asked for one by one, from any step on
-    batches = loop.Batches(shapes_data, 8, 0, False)
-    wanted = [update for step in range(2) for update in loop.draws(config, batches, step)[:-1]]
-    assert all(
-        torch.equal(a, b)
-        for one, other in zip(seen, wanted, strict=True)
-        for a, b in zip(one, other, strict=True)
-    )
-    later = next(loop.prefetched(config, batches, 1, "cpu"))
-    assert all(
-        torch.equal(a, b)
-        for one, other in zip(later, loop.draws(config, batches, 1), strict=True)
-        for a, b in zip(one, other, strict=True)
-    )
 
 
 def test_compiled_networks_compute_the_same(make_config, shapes_data, monkeypatch):
@@ -168,11 +144,11 @@ def test_compiled_networks_compute_the_same(make_config, shapes_data, monkeypatc
             for n in resnet.build(config)
         )
         g.train(), d.train()
-        optimisers, out = loop.make_optimisers(config, g, d), []
+        optimisers, out = updates.make_optimisers(config, g, d), []
         for step in range(3):
-            of_d, of_g = loop.draws(config, loop.Batches(shapes_data, 8, 0, False), step)
-            out.append(loop.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0].item())
-            out.append(loop.update_g(config, g, d, optimisers[0], *of_g, "fp32").item())
+            of_d, of_g = draws.draws(config, Batches(shapes_data, 8, 0, False), step)
+            out.append(updates.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0].item())
+            out.append(updates.update_g(config, g, d, optimisers[0], *of_g, "fp32").item())
         return out, g.state_dict()
 
     (plain, state), (compiled, other) = losses_of(False), losses_of(True)
@@ -188,8 +164,8 @@ def test_compiled_networks_compute_the_same(make_config, shapes_data, monkeypatc
 def test_bf16_falls_back_loudly_where_the_processor_lacks_it(monkeypatch, caplog):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert loop.native_precision("bf16") == "fp32" and "no bf16" in caplog.text
-    assert loop.native_precision("fp32") == "fp32"
+    assert updates.native_precision("bf16") == "fp32" and "no bf16" in caplog.text
+    assert updates.native_precision("fp32") == "fp32"
 
 
 def test_the_step_learns(make_config, shapes_data):
@@ -198,10 +174,10 @@ def test_the_step_learns(make_config, shapes_data):
     """
     config = make_config(batch_size=16, learning_rate_scale=1.0)
     g, d = resnet.build(config)
-    optimiser_g, optimiser_d = loop.make_optimisers(config, g, d)
-    batches = loop.Batches(shapes_data, 16, 0, False)
-    of_d, of_g = zip(*(loop.draws(config, batches, step) for step in range(20)), strict=True)
-    losses_d = [loop.update_d(config, g, d, optimiser_d, *drawn, "fp32")[0].item() for drawn in of_d]
+    optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
+    batches = Batches(shapes_data, 16, 0, False)
+    of_d, of_g = zip(*(draws.draws(config, batches, step) for step in range(20)), strict=True)
+    losses_d = [updates.update_d(config, g, d, optimiser_d, *drawn, "fp32")[0].item() for drawn in of_d]
     assert np.mean(losses_d[-5:]) < 0.75 * losses_d[0]
-    losses_g = [loop.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
+    losses_g = [updates.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
     assert np.mean(losses_g[-3:]) < losses_g[0] - 0.25
