@@ -1,10 +1,10 @@
 """Training speed of the whole machine as a study runs it, against loops that people start from.
 
 Ours: as many single-thread processes as the machine has cores, each with the updates of
-repro/training/updates.py. The others: one process with PyTorch's default threads. All train the 32 px network with attention at 16 on
-batches of 64; the sides take turns. The arithmetic is counted as the plain loop's (resampling fused with its
-convolutions needs a third less), and set beside what a 3x3 convolution of 128 channels reaches on all cores,
-in the precision that is trained in. On a GPU also the GPU presets.
+repro/training/updates.py. The others: one process with PyTorch's default threads. All train the 32 px network
+with attention at 16 on batches of 64; the sides take turns. The arithmetic is counted as the plain loop's
+(resampling fused with its convolutions needs a third less), and set beside what a 3x3 convolution of 128
+channels reaches on all cores, in the precision that is trained in. On a GPU also the GPU presets.
 """
 
 from __future__ import annotations

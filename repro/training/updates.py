@@ -22,8 +22,8 @@ def native_precision(wanted: str) -> str:
     """bf16 only where the processor computes in it natively; else fp32 (slower, other last digits; recorded
     in run.json).
 
-    A processor told to compute as a lesser one (ATEN_CPU_CAPABILITY, see checks.regression.ARITHMETICS) counts as that
-    one.
+    A processor told to compute as a lesser one (ATEN_CPU_CAPABILITY, see checks.regression.ARITHMETICS)
+    counts as that one.
     """
     native = torch.cpu._is_avx512_bf16_supported() and torch.backends.cpu.get_cpu_capability().startswith(
         "AVX512"
