@@ -264,12 +264,12 @@ def estimate(
 
 def _print_study(study, names: list[str]) -> None:
     from .. import paper
-    from ..analysis import frames
+    from ..analysis import tables
     from ..analysis.effects import show_effects
     from ..analysis.verdicts import in_words, verdicts
 
     for name in names:
-        shown = frames.present(study, paper.WITH_NOTEBOOK[name])
+        shown = tables.present(study, paper.WITH_NOTEBOOK[name])
         short = [
             c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")
         ]  # the rest is in the notebook

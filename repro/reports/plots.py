@@ -13,7 +13,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .. import paper, runs
-from ..analysis import frames
+from ..analysis import frames, labels, setting
 from ..presets import Preset
 from ..studies.study import Study, rows, run_name
 
@@ -46,8 +46,8 @@ def _shown_metrics(tidy: pd.DataFrame) -> list[str]:
 
 
 def _axis_label(metric: str, study: Study) -> str:
-    better = "higher" if frames.METRICS[metric][1] else "lower"
-    return f"{frames.heading(metric, study.preset)}\n{better} is better"
+    better = "higher" if labels.METRICS[metric][1] else "lower"
+    return f"{labels.heading(metric, study.preset)}\n{better} is better"
 
 
 def _palette(table: paper.Table) -> dict[str, tuple]:
@@ -93,7 +93,7 @@ def final_scores(study: Study, table: paper.Table) -> Figure:
         )
         sns.stripplot(chosen, x="value", y="row", order=order, color="black", size=4, jitter=False, ax=axis)
         axis.set(xlabel=_axis_label(metric, study), ylabel="")
-    figure.suptitle(f"{table.title}\n{study.preset.name}: {frames.definition(study)}", fontsize=11)
+    figure.suptitle(f"{table.title}\n{study.preset.name}: {setting.definition(study)}", fontsize=11)
     return _finished(figure)
 
 
@@ -177,10 +177,10 @@ def figure3(study: Study) -> Figure:
                 axes[1, column].plot(
                     run["step"], run["value"], color=palette[row.label], marker="o", label=row.label
                 )
-        ours_label = frames.heading(metric, study.preset)
+        ours_label = labels.heading(metric, study.preset)
         axes[0, column].set(
             xlabel="iterations (thousands)",
-            ylabel=f"{frames.METRICS[metric][0]} (Inception)",
+            ylabel=f"{labels.METRICS[metric][0]} (Inception)",
             title=f"paper: {paper.SETTING} (digitised)",
         )
         axes[1, column].set(
@@ -211,11 +211,11 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
                 alpha=0.4,
                 label="this study's generators",
             )
-        better = "higher" if frames.METRICS[metric][1] else "lower"
+        better = "higher" if labels.METRICS[metric][1] else "lower"
         axis.set(
             xlabel="strength of the damage",
             xticks=range(4),
-            ylabel=f"{frames.heading(metric, preset)}\n{better} is better",
+            ylabel=f"{labels.heading(metric, preset)}\n{better} is better",
         )
     figure = _finished(figure)
     figure.legend(
@@ -375,7 +375,7 @@ def effects(study: Study, table: paper.Table) -> Figure:
         yticks=frame.index,
         yticklabels=frame["label"],
         xlabel=(
-            f"change of {frames.heading('fid', study.preset)} against released_code, per cent (left of 0 is"
+            f"change of {labels.heading('fid', study.preset)} against released_code, per cent (left of 0 is"
             " better)"
         ),
     )
