@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..data import shapes
 from ..presets import Preset
 
 # name -> (heading, whether a larger value is better, digits shown)
@@ -25,8 +26,6 @@ METRICS = {
         for metric, of in {"fid": ("FID", False, 1), "kid": ("KID", False, 4), "is": ("IS", True, 2)}.items()
     },
 }
-
-
 ATTENTION = {  # quantity of attention.statistics -> what it is
     "distance": "mean attended distance (sides of the image)",
     "distance_uniform": "distance under uniform attention (sides of the image)",
@@ -39,18 +38,17 @@ ATTENTION = {  # quantity of attention.statistics -> what it is
     "colour_3x3": "colour difference under equal attention to the nearest 3x3 keys (grey levels)",
 }
 
-
 PIXELS = ("consistency", "consistency_mirrored", "consistency_turned", "diversity")  # no extractor in them
-
-
 EXTRACTOR_LABELS = {
     "efficientnet_lite0": "EfficientNet-Lite0",
     "efficientnet_lite2": "EfficientNet-Lite2",
     "inception": "Inception",
 }
-
-
 SHORT_LABELS = {"efficientnet_lite0": "Lite0", "efficientnet_lite2": "Lite2", "inception": "Inception"}
+CLASS_NAMES = {  # of the ten first classes, by the data's name, in the order of the labels
+    "symmetric shapes": shapes.CLASS_NAMES,
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
 
 
 def heading(metric: str, preset: Preset) -> str:

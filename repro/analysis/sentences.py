@@ -113,14 +113,12 @@ def _as_outcome(outcome: str) -> str:
 
 
 def _changes(j: Judged, at: dict[str, Look]) -> str:
-    """How much the better side changes the score, at one look of each budget."""
-    name = {"decline": "The decline", "attention": "The difference"}.get(
-        j.comparison.measure, labels.METRICS.get(j.metric, (j.metric,))[0]
-    )
-    return (
-        f"{name[0].upper()}{name[1:]} {'is' if j.comparison.measure == 'attention' else 'changes by'}"
-        f" {_ranges(j, at)}"
-    )
+    """How much the better side changes the score, at one look of each budget, and which way is better."""
+    if j.comparison.measure == "attention":
+        return f"The difference is {_ranges(j, at)}"
+    name, grows = labels.METRICS.get(j.metric, (j.metric, False))[:2]
+    what = "The decline" if j.comparison.measure == "decline" else f"{name[0].upper()}{name[1:]}"
+    return f"{what} changes by {_ranges(j, at)}, {'higher' if grows else 'lower'} is better"
 
 
 def _ranges(j: Judged, at: dict[str, Look]) -> str:

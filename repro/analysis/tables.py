@@ -10,7 +10,7 @@ import pandas as pd
 
 from .. import paper
 from ..studies.study import Study
-from .frames import attention, records, scores, summary
+from .frames import attention, records, scores, summary, unavailable
 from .labels import ATTENTION, METRICS, PIXELS, heading
 from .setting import paper_heading
 
@@ -73,11 +73,28 @@ def neighbours(study: Study, table: paper.Table) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def present(study: Study, table: paper.Table) -> pd.DataFrame:
-    """The table for a reader: paper | ours (seeds, spread) | difference Δ to the reference row; strings
-    throughout.
-    """
+def _of_rows_here(study: Study, table: paper.Table) -> pd.DataFrame:
+    """`frames.summary` of the rows that the study can have."""
     numbers = summary(study, table)
+    here = [unavailable(row, study.preset) is None for row in table.rows]
+    return numbers[here].reset_index(drop=True)
+
+
+def left_out(study: Study, table: paper.Table) -> str:
+    """The rows that the study cannot have, with the reason; or "" where it has all."""
+    reasons = {}
+    for row in table.rows:
+        if reason := unavailable(row, study.preset):
+            reasons.setdefault(reason, []).append(row.label)
+    parts = [f"{', '.join(names)} ({reason})" for reason, names in reasons.items()]
+    return f"Left out: {'; '.join(parts)}." if parts else ""
+
+
+def present(study: Study, table: paper.Table) -> pd.DataFrame:
+    """The table for a reader: paper | ours (seeds, standard deviation) | difference Δ to the reference row;
+    strings throughout. Rows that the study cannot have are in `left_out`.
+    """
+    numbers = _of_rows_here(study, table)
     shown = pd.DataFrame({"": numbers["label"]})
     for metric in ("fid", "is", "intra_fid"):
         if numbers[f"paper_{metric}"].notna().any():
@@ -97,7 +114,7 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
         if metric == "fid":
             shown["best FID"] = [_number(v, digits) for v in numbers["fid_best_mean"]]
     shown["seeds"] = numbers["seeds"].astype(str)
-    if not numbers["status"].str.fullmatch("complete|n/a.*|not in this study").all():
+    if not (numbers["status"] == "complete").all():
         shown["status"] = numbers["status"]
     return shown
 
@@ -106,7 +123,7 @@ def all_scores(study: Study, table: paper.Table) -> pd.DataFrame:
     """Every kind of score that the runs recorded, ours only: a line per row, mean and spread over seeds;
     strings throughout.
     """
-    numbers = summary(study, table)
+    numbers = _of_rows_here(study, table)
     shown = pd.DataFrame({"": numbers["label"]})
     for metric, (_, _, digits) in METRICS.items():
         if f"{metric}_mean" in numbers:

@@ -19,6 +19,7 @@ from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, a
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
 JUDGED = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, DEPENDS, OPEN, MIXED)
+MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
 COLUMNS = ("claim", "statement", "verdict", "finding")
 
 
@@ -62,7 +63,25 @@ def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
     if len(waiting) == 1 and len(own) > 1 and all(not j.looks for j in own):
         (remark,) = waiting
         return f"{remark[0].upper()}{remark[1:]}."
-    return " ".join(sentence(j, plan, study) for j in own)
+    told = own if len(own) <= MOST_SENTENCES else _deciding(own)
+    return " ".join([*_counts(own), *(sentence(j, plan, study) for j in told)])
+
+
+def _deciding(own: list[Judged]) -> list[Judged]:
+    """The few comparisons that decide a verdict against the others; none where all or many do."""
+    found = [j for j in own if j.outcome == of_claim([j.outcome for j in own])]
+    return found if len(found) <= MOST_SENTENCES else []
+
+
+def _counts(own: list[Judged]) -> list[str]:
+    """How many of many comparisons came out how."""
+    if len(own) <= MOST_SENTENCES:
+        return []
+    outcomes = [j.outcome for j in own]
+    if len(set(outcomes)) == 1:
+        return [f"All {len(own)} comparisons: {outcomes[0]}."]
+    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
+    return [f"{len(own)} comparisons: {', '.join(counts)}."]
 
 
 def in_words(study: Study) -> str:

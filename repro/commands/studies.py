@@ -25,7 +25,7 @@ from .options import (
     PresetOption,
     table_names,
 )
-from .printing import print_frame, relative, say
+from .printing import print_frame, relative, say, say_in_brief
 
 
 def reproduce(
@@ -99,9 +99,10 @@ def reproduce(
         say(f"{len(study.tasks(names))} runs of preset {preset}, {len(study.missing(names))} to train.")
         ensure(study, *names)
     pages.write_notebooks(study, names, study.folder)
+    say_in_brief(study, study.folder)
     _print_study(study, names)
     _print_difference(study, Study(preset, study.seeds, executor="none", out="results"), names)
-    say(f"Notebooks, tables and figures: {relative(study.folder)}. {time.monotonic() - start:.0f} s in all.")
+    say(f"{time.monotonic() - start:.0f} s in all.")
 
 
 def train(

@@ -23,7 +23,7 @@ from ..errors import ReproError
 from ..presets import PRESETS
 from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study, Task, rows, run_name
-from . import plots
+from . import figures, forests, plots
 
 BLOCKS = {  # of the project's README: what stands before and after
     "summary": (
@@ -74,8 +74,8 @@ def write_table(study: Study, table: paper.Table, folder: Path) -> None:
     """The texts of a table and its picture, scores by row."""
     for name, text in table_texts(study, table).items():
         _write(folder / name, text)
-    picture = plots.effects if table is paper.RECIPE_TABLE else plots.final_scores
-    plots.save(picture(study, table), folder / f"{table.notebook}.png")
+    picture = forests.effects if table is paper.RECIPE_TABLE else plots.final_scores
+    figures.save(picture(study, table), folder / f"{table.notebook}.png")
 
 
 def write_report(study: Study, folder: Path) -> None:
@@ -91,7 +91,7 @@ def write_report(study: Study, folder: Path) -> None:
     for name, text in report_texts(study).items():
         _write(folder / name, text)
     if declared:
-        plots.save(plots.comparisons(study), folder / "comparisons.png")
+        figures.save(forests.comparisons(study), folder / "comparisons.png")
 
 
 def reread(study: Study) -> dict[str, bool]:
@@ -191,18 +191,19 @@ def _table(study: Study, table: paper.Table, folder: str) -> list[str]:
     if not (study.folder / f"{table.notebook}.ipynb").exists():
         return []
     shown = tables.present(study, table)
-    shown[""] = [_link(row, study, folder) for row in table.rows]
+    shown[""] = [
+        _link(row, study, folder) for row in table.rows if frames.unavailable(row, study.preset) is None
+    ]
     return [
         f"**[{table.title}]({folder}/{table.notebook}.ipynb)**",
         tables.to_markdown(shown),
+        *filter(None, [tables.left_out(study, table)]),
         f"![{table.title}: final scores by row, preset {study.preset.name}]({folder}/{table.notebook}.png)",
     ]
 
 
 def _link(row: paper.Row, study: Study, folder: str) -> str:
     """The row's label, as a link to the page of its runs where it has any."""
-    if frames.unavailable(row, study.preset):
-        return row.label
     page = f"runs/{run_name(row, study.preset)}/README.md"
     return f"[{row.label}]({folder}/{page})" if (study.folder / page).exists() else row.label
 
@@ -452,8 +453,8 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     """Execute the notebooks that the tables named have runs for into `folder`, with the files made of their
     frames.
     """
-    tables = [paper.WITH_NOTEBOOK[name] for name in names]
-    notebooks = [table.notebook for table in tables]
+    shown = [paper.WITH_NOTEBOOK[name] for name in names]
+    notebooks = [table.notebook for table in shown]
     if validation.path_of(study, "efficientnet_lite0").exists():
         notebooks.append("metrics")
     if {"table1", "table2"} <= set(names) and not frames.attention(
@@ -463,7 +464,7 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     if set(names) & set(paper.TABLES):
         notebooks.append("report")
     execute_notebooks(notebooks, study, folder)
-    for table in tables:
+    for table in shown:
         write_table(study, table, folder)
     if "report" in notebooks or read_plan(study):
         write_report(study, folder)
