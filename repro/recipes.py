@@ -12,8 +12,8 @@ class Recipe:
     """How a model is built and trained, apart from scale. The defaults are the authors' released TensorFlow
     code.
 
-    Each field is one line of the ledger of differences between the paper's text and the codebases (README,
-    "Recipes").
+    Each field is one line of the ledger of differences between the paper's text and the codebases
+    (docs/recipes.md).
     """
 
     name: str = "released_code"

@@ -16,7 +16,7 @@ import pytest
 from repro import cli, paper, runs
 from repro.data import images
 from repro.presets import PRESETS
-from repro.reports import pages
+from repro.reports import files
 from repro.studies import executors, notebooks, study, trainer
 
 REPRO = [sys.executable, "-m", "repro"]
@@ -37,13 +37,13 @@ def test_end_to_end(reproduced):
     out, done = reproduced
     assert done.returncode == 0, done.stderr
     folder = out / "rehearsal"
-    for notebook in (*(t.notebook for t in paper.TABLES.values()), "report", *pages.FIGURES):
+    for notebook in (*(t.notebook for t in paper.TABLES.values()), "report", *files.FIGURES):
         cells = nbformat.read(folder / f"{notebook}.ipynb", 4).cells
         assert all(c.execution_count for c in cells if c.cell_type == "code")
         outputs = [o for c in cells if c.cell_type == "code" for o in c.outputs]
         assert not any(o.output_type == "error" or o.get("name") == "stderr" for o in outputs)
         assert (
-            notebook in pages.FIGURES
+            notebook in files.FIGURES
             or (folder / f"{notebook}.csv").exists()
             and (folder / f"{notebook}.md").exists()
         )

@@ -17,7 +17,7 @@ from repro.errors import ReproError, choose
 from repro.networks import layers, resnet
 from repro.presets import PRESETS, Preset
 from repro.recipes import RECIPES, Recipe
-from repro.reports import pages
+from repro.reports import readme
 from repro.studies import study
 from repro.training import draws, updates
 
@@ -181,7 +181,7 @@ def test_every_recipe_is_what_its_column_of_the_ledger_says():
 
 def test_the_readme_shows_the_ledger():
     """`repro report --from results/smoke` writes it anew."""
-    assert pages.ledger_table() in (runs.PROJECT / "README.md").read_text()
+    assert readme.ledger_table() in (runs.PROJECT / "docs" / "recipes.md").read_text()
 
 
 @pytest.mark.parametrize("name", RECIPES)

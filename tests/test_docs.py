@@ -8,7 +8,7 @@ import typer
 
 from repro import cli, runs
 from repro.presets import PRESETS
-from repro.reports import pages
+from repro.reports import readme
 
 PAGES = [runs.PROJECT / "README.md", *sorted((runs.PROJECT / "docs").glob("*.md"))]
 
@@ -46,7 +46,11 @@ def test_every_command_has_its_options_and_presets(path):
             assert preset.strip(".,") in PRESETS, (name, words)
 
 
-def test_the_readme_has_each_block_that_is_generated():
-    text = (runs.PROJECT / "README.md").read_text()
-    for begin, end in pages.BLOCKS.values():
-        assert text.count(begin) == text.count(end) == 1, begin
+def test_each_generated_block_stands_once_in_its_page():
+    for name, (begin, end) in readme.BLOCKS.items():
+        text = (runs.PROJECT / name).read_text()
+        assert text.count(begin) == text.count(end) == 1, name
+
+
+def test_the_readme_is_read_in_a_minute():
+    assert len((runs.PROJECT / "README.md").read_bytes()) <= 8_000

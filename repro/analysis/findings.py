@@ -13,8 +13,10 @@ from .. import paper, runs
 from ..errors import choose
 from ..studies.study import Study, run_name
 from . import frames, labels, setting
+from .comparisons import judge
 from .effects import effects_in_words
 from .plan import read as read_plan
+from .sentences import sentence
 from .standings import Standing, standings
 from .statistics import OPEN, share
 from .verdicts import NO_PLAN, NOT_TRIED, comparisons, verdicts
@@ -237,6 +239,16 @@ def where_it_holds(study: Study) -> str:
         f" {p.channels}, {p.steps:,} updates of batch {p.batch_size} and"
         f" {study.seeds} training seed{'s' if study.seeds > 1 else ''} a row, and nowhere else."
     )
+
+
+def answer(study: Study) -> str:
+    """Whether attention helps, by how much, how sure, what would tell more, and at which scale: a list."""
+    plan = read_plan(study)
+    line = verdicts(study, "C4").iloc[0]
+    told = [sentence(j, plan, study) for j in judge(study) if j.comparison.claim == "C4"]
+    flat = [text for text in uniform(study, [paper.TABLE1]) if "is uniform" in text]
+    head = " ".join([f"**Does attention help? {line.verdict.capitalize()}.**", *told])
+    return "\n".join(f"* {text}" for text in (head, *flat, where_it_holds(study)))
 
 
 def in_brief(study: Study) -> str:

@@ -22,7 +22,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Show the report in the browser.")] = False,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
-    from ..reports import pages
+    from ..reports import files, pages
     from ..studies.notebooks import as_page
     from ..studies.study import Study
 
@@ -34,7 +34,7 @@ def report(
             f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name}"
             " trains them."
         )
-    pages.write_notebooks(study, names, folder)
+    files.write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
         pages.write_index(runs.PROJECT / "results")
     say_in_brief(study, folder)
@@ -120,10 +120,10 @@ def _print_check(reference, now, frame, seconds: float) -> None:
 
 def _read_again() -> None:
     """Compute every study's tables and verdicts from its runs again, and compare them with its files."""
-    from ..reports import pages
+    from ..reports import files, pages
 
     for study in pages.studies(runs.PROJECT / "results"):
-        found = pages.reread(study)
+        found = files.reread(study)
         wrong = [name for name, same in found.items() if not same]
         say(
             f"results/{study.preset.name}: {len(found)} files read again, "
@@ -163,11 +163,11 @@ def accept(
     """Copy a finished study from OUT to results/: it becomes the reference, and results/CHANGELOG.md says
     what moved.
     """
-    from ..reports import pages
+    from ..reports import accept as accepting
     from ..studies.study import Study
 
     study = Study.in_folder(str(Path(out) / preset))
-    pages.accept(
+    accepting.accept(
         study, Study(preset, study.seeds, executor="none", out="results"), why, notebooks=not runs_only
     )
     say(

@@ -61,7 +61,7 @@ def reproduce(
     results/PRESET.
     """
     from ..analysis.settle import until_settled
-    from ..reports import pages
+    from ..reports import files
     from ..studies.study import Study
     from ..studies.trainer import ensure
 
@@ -98,7 +98,7 @@ def reproduce(
     else:
         say(f"{len(study.tasks(names))} runs of preset {preset}, {len(study.missing(names))} to train.")
         ensure(study, *names)
-    pages.write_notebooks(study, names, study.folder)
+    files.write_notebooks(study, names, study.folder)
     say_in_brief(study, study.folder)
     _print_study(study, names)
     _print_difference(study, Study(preset, study.seeds, executor="none", out="results"), names)

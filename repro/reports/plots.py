@@ -341,3 +341,29 @@ def samples(study: Study, table: paper.Table, seed: int = 0):
             at = ((k + 0.5) * sheet.shape[1] / len(names), -3)
             axis.annotate(name, at, fontsize=7, rotation=30, ha="left", va="bottom", annotation_clip=False)
     return as_jpeg(figure)
+
+
+STRIP = ("none", "attention_16", "residual_16")  # rows of `strip`, below the real images
+
+
+def strip(study: Study, seed: int = 0):
+    """The first image of each class: real, without a block, with attention and with a residual block."""
+    sheets = [("real", study.real_path)]
+    for row in STRIP:
+        path = study.run(run_name(rows()[row], study.preset), seed).samples_path
+        sheets.append((rows()[row].label, path))
+    sheets = [(label, path) for label, path in sheets if path.exists()]
+    if not sheets:
+        return as_jpeg(empty("no samples"))
+    figure, axes = plt.subplots(len(sheets), 1, figsize=(9, 1.0 * len(sheets)), layout="constrained")
+    for axis, (label, path) in zip(np.atleast_1d(axes), sheets, strict=True):
+        line = plt.imread(path)[: study.preset.resolution]
+        axis.imshow(line, interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+        axis.grid(False)
+    names = labels.CLASS_NAMES.get(setting.data_name(study), ())
+    top = np.atleast_1d(axes)[0]
+    top.xaxis.tick_top()
+    top.set_xticks([(k + 0.5) * study.preset.resolution for k in range(len(names))], names, fontsize=8)
+    return as_jpeg(figure)

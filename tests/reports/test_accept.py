@@ -5,7 +5,7 @@ import json
 import shutil
 
 from repro import cli, runs
-from repro.reports import pages
+from repro.reports import accept
 from repro.studies.notebooks import NOTEBOOKS
 
 
@@ -13,9 +13,9 @@ def test_accept_writes_what_moved_and_by_how_much(two_studies):
     reference, now, write = two_studies
     tasks = [task for task in now.tasks(["table1"]) if task.row == "none"]
     new = dataclasses.replace(tasks[0], row="attention_8")
-    pages.write_changes(reference, now, [new], "The first runs.")
+    accept.write_changes(reference, now, [new], "The first runs.")
     write(now, 0, 90.0, parameters={"generator": 7, "discriminator": 6})
-    pages.write_changes(reference, now, tasks, "A wider generator.")
+    accept.write_changes(reference, now, tasks, "A wider generator.")
     text = (reference.out / "CHANGELOG.md").read_text()
     newest, oldest = text.split("## `rehearsal`")[1:]
     assert (

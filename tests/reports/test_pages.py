@@ -5,7 +5,7 @@ import pytest
 from repro import paper
 from repro.analysis import setting
 from repro.errors import ReproError
-from repro.reports import pages
+from repro.reports import files, pages, readme
 
 # --- the recipes
 
@@ -59,19 +59,20 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
     assert (
         "[attention at 16](results/rehearsal/runs/attention_16/README.md)" in table
-        and "| attention at 64 " in table
+        and "| attention at 64 " not in table
+        and "Left out: attention at 32, attention at 64" in table
     )
 
 
 def test_the_summary_answers_for_each_data_set(study_of, declare):
     good = [100, 101, 102]
     study = study_of({"none": [2 * v for v in good], "attention_8": good, "attention_16": good})
-    assert "no claim has a verdict" in pages._summary([study])[0]  # without a report,
+    assert "no claim has a verdict" in readme.answer([study])[0]  # without a report,
     (study.folder / "report.csv").write_text("")
-    assert "no claim has a verdict" in pages._summary([study])[0]  # or a plan
-    text = "\n".join(pages._summary([declare(study)]))
-    assert "*supported*. Tried on an analogue" in text and "[supported](results/rehearsal/report.md)" in text
-    assert "results/rehearsal/comparisons.png" in text
+    assert "no claim has a verdict" in readme.answer([study])[0]  # or a plan
+    text = "\n".join(readme.answer([declare(study)]))
+    assert "Does attention help? Supported." in text and "[supported](results/rehearsal/report.md)" in text
+    assert "results/rehearsal/answer.png" in text and "and nowhere else" in text
 
 
 def test_studies_with_more_runs_come_first(study_of):
@@ -94,12 +95,12 @@ def test_committed_tables_and_verdicts_say_what_runs_and_plan_say(study_of, decl
             }
         )
     )
-    pages.write_table(study, paper.TABLE1, study.folder)
-    assert pages.reread(study) == {}  # nothing counts without its notebook
+    files.write_table(study, paper.TABLE1, study.folder)
+    assert files.reread(study) == {}  # nothing counts without its notebook
     (study.folder / "table1_self_attention.ipynb").write_text("{}")
-    pages.write_report(study, study.folder)
-    wrong = lambda: [name for name, same in pages.reread(study).items() if not same]
-    assert len(pages.reread(study)) == 6 and not wrong()
+    files.write_report(study, study.folder)
+    wrong = lambda: [name for name, same in files.reread(study).items() if not same]
+    assert len(files.reread(study)) == 6 and not wrong()
     record = study.run("residual_8", 0).read()
     record["final"]["fid"] = record["scores"][-1]["fid"] = 70.0
     study.run("residual_8", 0).write(record)
@@ -115,11 +116,11 @@ def test_committed_tables_and_verdicts_say_what_runs_and_plan_say(study_of, decl
 
 def test_a_plan_that_changed_after_runs_is_found_and_has_to_be_said(study_of, declare):
     study = declare(study_of({"none": [100, 101, 102]}))
-    pages.write_report(study, study.folder)
+    files.write_report(study, study.folder)
     declare(study, margin=0.2)
-    assert not all(pages.reread(study).values())
+    assert not all(files.reread(study).values())
     with pytest.raises(ReproError, match=r"changed after \d seeds had run \(margin\)"):
-        pages.write_report(study, study.folder)
+        files.write_report(study, study.folder)
     declare(study, margin=0.2, changes=[{"date": "2026-02-02", "after_seeds": 1, "fields": ["margin"]}])
-    pages.write_report(study, study.folder)
-    assert "**Exploratory**" in (study.folder / "report.md").read_text() and all(pages.reread(study).values())
+    files.write_report(study, study.folder)
+    assert "**Exploratory**" in (study.folder / "report.md").read_text() and all(files.reread(study).values())

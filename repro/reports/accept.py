@@ -1,0 +1,117 @@
+"""Making a study's runs the reference, and the changelog that says what moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+
+import pandas as pd
+
+from .. import paper, runs
+from ..analysis import tables
+from ..checks import regression
+from ..errors import ReproError
+from ..studies.study import Study, Task, rows, run_name
+from .files import write_notebooks
+from .pages import write_index
+
+CHANGELOG = (
+    "# Changelog of results\n\nWritten by `repro accept`: settings, verdicts and final scores that moved,"
+    " newest first.\n"
+)
+
+
+def write_changes(reference: Study, new: Study, tasks: list[Task], why: str) -> None:
+    """Put an entry on top of results/CHANGELOG.md: what moved from the reference to the new runs of `tasks`,
+    and by how much.
+    """
+    path = reference.out / "CHANGELOG.md"
+    code = runs.code_revision()
+    revision = f"{(code['commit'] or 'no git')[:10]}{' with uncommitted changes' if code['dirty'] else ''}"
+    entry = [
+        f"## `{new.preset.name}`, {time.strftime('%Y-%m-%d', time.gmtime())}, code {revision}",
+        *([why] if why else []),
+    ]
+    known = [task for task in tasks if reference.run(task.row, task.seed).json_path.exists()]
+    if len(known) < len(tasks):
+        entry.append(f"New runs: {len(tasks) - len(known)}.")
+    if known:
+        tolerances = (
+            regression.read_tolerances(reference) if regression.tolerances_path(reference).exists() else None
+        )
+        entry += _moved(regression.compare(reference, new, known, tolerances))
+    before = path.read_text().removeprefix(CHANGELOG) if path.exists() else ""
+    runs.write_atomically(path, (CHANGELOG + "\n" + "\n\n".join(entry) + "\n" + before).encode())
+
+
+def _moved(frame: pd.DataFrame) -> list[str]:
+    """What a comparison says moved: counts, and a table of settings, verdicts and final scores."""
+    moved = frame[~frame["equal"]]
+    added, removed = (
+        moved["reference"].isna() & moved["now"].notna(),
+        moved["now"].isna() & moved["reference"].notna(),
+    )
+    changed = moved[~added & ~removed]
+    past = int((~changed["passed"]).sum())
+    counts = (
+        f"Of {len(frame)} recorded values {len(changed)} moved ({past} past their tolerances), {added.sum()}"
+        f" are new, {removed.sum()} are gone."
+    )
+    measured = changed["quantity"].map(regression.kind)
+    last = changed[measured == "scores.fid"].groupby("run")["step"].max()  # of the scores, the final ones
+    final = measured.isin(["scores.fid", "scores.is"]) & (changed["step"] == changed["run"].map(last))
+    lines = changed[measured.isna() | final]
+    if lines.empty:
+        return [counts]
+    by = [
+        b - a if isinstance(a, (int, float)) and isinstance(b, (int, float)) else ""
+        for a, b in zip(lines["reference"], lines["now"], strict=True)
+    ]
+    lines = lines.assign(by=by)[["run", "quantity", "step", "reference", "now", "by", "tolerance"]]
+    return [counts, tables.to_markdown(lines.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)))]
+
+
+def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> None:
+    """Make a study's finished runs the reference `target`, and write what moved into its changelog; notebooks
+    of the tables that are complete.
+
+    Runs that are not finished stay behind. Committed seeds that this study has not are kept where they are of
+    the same configuration.
+    """
+    tasks = regression.reference_tasks(study, study, paper.ALL_TABLES)
+    unfinished = study.unfinished(tasks)
+    tasks = [task for task in tasks if task not in unfinished]
+    write_changes(target, study, tasks, why)
+    shown = {
+        run_name(rows()[row], study.preset) for row in ("sagan", "recipe_heykeetae")
+    }  # by notebooks, beside samples
+    for task in tasks:
+        _remove_others(target, task)
+        source, copy = (s.run(task.row, task.seed) for s in (study, target))
+        copy.folder.mkdir(parents=True, exist_ok=True)
+        pictures = runs.PICTURES if task.row in shown and task.seed == 0 else ["samples"]
+        for path in (source.json_path, source.maps_path, *map(source.picture, pictures)):
+            if path.exists():
+                shutil.copyfile(path, copy.folder / path.name)
+    for path in (study.real_path, *study.folder.glob("metrics-*.json")):
+        shutil.copyfile(path, target.folder / path.name)
+    if notebooks:
+        whole = Study.in_folder(str(target.folder))
+        write_notebooks(whole, whole.finished_tables(), target.folder)
+        write_index(runs.PROJECT / "results")
+
+
+def _remove_others(target: Study, task: Task) -> None:
+    """Remove the committed runs of a task's row that are of another configuration."""
+    for folder in (target.folder / "runs" / task.row).glob("seed*"):
+        run = runs.Run(folder)
+        config = dataclasses.replace(task.config, seed=int(folder.name[4:]))
+        try:
+            known = {
+                k: (run.read() or {"config": {}})["config"].get(k)
+                for k in ("num_classes", "data_fingerprint")
+            }
+            run.check_same(dataclasses.replace(config, **known))
+        except ReproError:
+            shutil.rmtree(folder)
