@@ -15,7 +15,8 @@ import torch
 
 from .. import paper
 from ..config import Config
-from ..data.images import SHAPES_COUNT, Batches, ImageData
+from ..data.images import Batches, ImageData
+from ..data.loading import SHAPES_COUNT
 from ..errors import ReproError
 from ..networks import resnet
 from ..presets import Preset

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .. import runs
-from ..data.images import ImageData, load
+from ..data.images import ImageData
+from ..data.loading import load
 from ..errors import ReproError
 from ..rng import stream
 from ..studies.study import Study

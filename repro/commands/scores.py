@@ -38,7 +38,7 @@ def score(
     """Score any set of images against any other: FID, KID, Inception score, precision, recall."""
     import pandas as pd
 
-    from ..data.images import read_images
+    from ..data.loading import read_images
     from ..scoring import evaluate
     from ..scoring.features import check_extractor, load_extractor
 

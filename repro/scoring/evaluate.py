@@ -18,7 +18,8 @@ from torch.nn.utils import parametrize
 
 from ..config import Config
 from ..data import shapes
-from ..data.images import ImageData, cache_folder
+from ..data.cache import cache_folder
+from ..data.images import ImageData
 from ..errors import ReproError
 from ..presets import Preset
 from ..rng import normal, stream
