@@ -1,4 +1,4 @@
-"""Where images come from: a hub, a folder of class folders, Parquet files. Read by Hugging Face `datasets`.
+"""Where images come from: a hub, class folders or Parquet files, through Hugging Face `datasets`."""
 
 from __future__ import annotations
 
