@@ -17,7 +17,7 @@ from repro.data import images, loading
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.scoring import attention
-from repro.scoring.evaluate import latents, to_uint8
+from repro.scoring.sampling import latents, to_uint8
 from repro.studies import study
 from repro.training import draws, updates
 

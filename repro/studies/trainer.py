@@ -31,8 +31,8 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
     import torch
 
     from ..data import images, loading
-    from ..scoring.evaluate import Scorer
     from ..scoring.features import SECOND, check_extractor
+    from ..scoring.scorer import Scorer
 
     check_extractor(study.preset.extractor)
     check_extractor(SECOND)

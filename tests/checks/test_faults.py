@@ -10,7 +10,7 @@ from repro.checks import regression
 from repro.config import Config
 from repro.data import images
 from repro.networks import layers, resnet
-from repro.scoring import evaluate
+from repro.scoring import sampling
 from repro.studies.study import Study
 from repro.training import averages, loop
 
@@ -70,7 +70,7 @@ def labels_shuffled(monkeypatch, original=images.Batches.batch):
     monkeypatch.setattr(images.Batches, "batch", batch)
 
 
-def batch_norm_evaluated_with_the_batch(monkeypatch):
+def batch_norm_samplingd_with_the_batch(monkeypatch):
     monkeypatch.setattr(resnet.Generator, "eval", lambda self: self)
     # which takes any number of images
     monkeypatch.setattr(layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward)
@@ -89,9 +89,9 @@ def no_power_iteration(monkeypatch, original=layers.SpectralNorm.__init__):
     monkeypatch.setattr(layers.SpectralNorm, "__init__", init)
 
 
-def other_samples(monkeypatch, original=evaluate.latents):
+def other_samples(monkeypatch, original=sampling.latents):
     monkeypatch.setattr(
-        evaluate, "latents", lambda z_dim, seed, first, count: original(z_dim, seed, first + 1, count)
+        sampling, "latents", lambda z_dim, seed, first, count: original(z_dim, seed, first + 1, count)
     )
 
 
@@ -104,7 +104,7 @@ FAULTS = [  # a fault, the row it is planted in, and where the check first has t
     (softmax_over_queries, "attention_16", "history.gamma_d.16x16", 1),
     (softmax_over_queries, "attention_8", "history.gamma_g.8x8", 1),
     (labels_shuffled, "none", "history.loss_d", 1),
-    (batch_norm_evaluated_with_the_batch, "none", "scores.fid", 2),
+    (batch_norm_samplingd_with_the_batch, "none", "scores.fid", 2),
     (batch_norm_momentum_changed, "none", "scores.diversity", 4),
     (no_power_iteration, "none", "history.loss_d", 1),
     (other_samples, "none", "scores.consistency", 2),
