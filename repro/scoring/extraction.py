@@ -29,7 +29,7 @@ class Extracted:
     kept: dict[str, np.ndarray]  # features (K, D) of `images`, for scores that compare image with image
     images: np.ndarray  # (K,) the numbers of the kept images, the first ones of `metrics.shuffled`
     inception_score: tuple[float, float]  # in one split and in ten
-    kernel: dict[str, float]  # metrics.kernel_mean of metrics.KEPT of `kept`, where it was computed
+    kernel: dict[str, float]  # metrics.kernel_mean of the first metrics.KEPT, where computed
 
     def in_order(self, resizer: str) -> np.ndarray:
         """The kept features (K, D) in the images' own order."""

@@ -70,7 +70,7 @@ def labels_shuffled(monkeypatch, original=images.Batches.batch):
     monkeypatch.setattr(images.Batches, "batch", batch)
 
 
-def batch_norm_samplingd_with_the_batch(monkeypatch):
+def batch_norm_evaluated_with_the_batch(monkeypatch):
     monkeypatch.setattr(resnet.Generator, "eval", lambda self: self)
     # which takes any number of images
     monkeypatch.setattr(layers.BatchNorm, "forward", torch.nn.BatchNorm2d.forward)
@@ -104,7 +104,7 @@ FAULTS = [  # a fault, the row it is planted in, and where the check first has t
     (softmax_over_queries, "attention_16", "history.gamma_d.16x16", 1),
     (softmax_over_queries, "attention_8", "history.gamma_g.8x8", 1),
     (labels_shuffled, "none", "history.loss_d", 1),
-    (batch_norm_samplingd_with_the_batch, "none", "scores.fid", 2),
+    (batch_norm_evaluated_with_the_batch, "none", "scores.fid", 2),
     (batch_norm_momentum_changed, "none", "scores.diversity", 4),
     (no_power_iteration, "none", "history.loss_d", 1),
     (other_samples, "none", "scores.consistency", 2),
