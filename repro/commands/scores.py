@@ -142,7 +142,7 @@ def sample(
     """Draw images of a trained generator."""
     from ..data import sheets
     from ..reports import export as exports
-    from ..scoring.sampling import sample
+    from ..scoring import sampling
 
     config, g, precision = exports.generator(source)
     if label is not None and label >= config.num_classes:
@@ -150,7 +150,7 @@ def sample(
             f"--class is {label} and this generator knows {config.num_classes} classes: choose from 0 to"
             f" {config.num_classes - 1}."
         )
-    images, _ = sample(g, config, n, precision, seed=seed, label=label)
+    images, _ = sampling.sample(g, config, n, precision, seed=seed, label=label)
     runs.write_atomically(out, sheets.square(images))
     say(f"{n} images of {config.preset.resolution} px: {out}")
 
