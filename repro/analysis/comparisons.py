@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import claims, paper, runs
 from ..studies.study import Study, configure, rows
-from . import frames
+from . import frames, labels
 from .plan import BUDGETS, Comparison, Plan
 from .plan import read as read_plan
 from .statistics import CONTRADICTED, OPEN, SUPPORTED, Look, across, looks, seeds_needed, settled, share
@@ -217,7 +217,7 @@ def _unit(row: str, plan: Plan, study: Study, budget: str) -> float:
 
 
 def _worse(score: dict, metric: str) -> float:
-    larger_is_better = frames.METRICS[metric][1]
+    larger_is_better = labels.METRICS[metric][1]
     return (-1 if larger_is_better else 1) * _ln(score, metric)
 
 
@@ -326,7 +326,7 @@ def _published(gain: dict[str, float], metric: str, study: Study) -> float | Non
     if None in values.values():
         return None
     mean = lambda sign: np.mean([values[row] for row, weight in gain.items() if weight * sign > 0])
-    return float((-1 if frames.METRICS[metric][1] else 1) * math.log(mean(1) / mean(-1)))
+    return float((-1 if labels.METRICS[metric][1] else 1) * math.log(mean(1) / mean(-1)))
 
 
 def _published_score(row: str, metric: str, gain: dict[str, float], study: Study) -> float | None:

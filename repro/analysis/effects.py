@@ -11,7 +11,7 @@ import pandas as pd
 
 from .. import paper, runs
 from ..studies.study import Study
-from . import frames
+from . import frames, labels
 from .statistics import contrast, half_width
 
 ALPHA = 0.05
@@ -62,7 +62,7 @@ def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "changed": frame["label"],
-            frames.heading("fid", study.preset): frame["mean"].map("{:.1f}".format),
+            labels.heading("fid", study.preset): frame["mean"].map("{:.1f}".format),
             "change of FID": frame["difference"].map("{:+.1f} %".format),
             "95 % interval": [
                 f"{low:+.1f} to {high:+.1f} %" if low == low else "–"
@@ -86,7 +86,7 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
     clear = knobs[(knobs["low"] > 0) | (knobs["high"] < 0)]
     named = f" ({', '.join(clear['label'])})" if len(clear) else ""
     return (
-        f"Leaving attention out changes {frames.heading('fid', study.preset)} by {own['difference']:+.1f} per"
+        f"Leaving attention out changes {labels.heading('fid', study.preset)} by {own['difference']:+.1f} per"
         f" cent{interval}. Of the {len(knobs)} single settings {len(clear)} change it by an interval without"
         f" 0{named}; of so many intervals at 95 per cent one in twenty misses by chance."
     )

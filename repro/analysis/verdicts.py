@@ -1,4 +1,4 @@
-"""A verdict on each claim of the paper, and the sentences, tables and numbers that say it."""
+"""A verdict on each claim of the paper, and the tables and numbers behind it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .. import claims, paper, runs
-from ..studies.study import Study, rows
-from . import frames
-from .comparisons import INERT, NOT_DECLINED, TOO_SHORT, UNSTABLE, Judged, judge
+from ..studies.study import Study
+from . import labels
+from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
 from .plan import Plan
 from .plan import read as read_plan
-from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, Look, any_false, share
+from .sentences import FACTOR_FROM, compared, interval, per_cent, sentence
+from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, any_false
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
 JUDGED = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, DEPENDS, OPEN, MIXED)
+MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
 COLUMNS = ("claim", "statement", "verdict", "finding")
-FACTOR_FROM = 0.5  # of a difference of logarithms
 
 
 def of_claim(outcomes: Sequence[str]) -> str:
@@ -62,7 +63,25 @@ def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
     if len(waiting) == 1 and len(own) > 1 and all(not j.looks for j in own):
         (remark,) = waiting
         return f"{remark[0].upper()}{remark[1:]}."
-    return " ".join(sentence(j, plan, study) for j in own)
+    told = own if len(own) <= MOST_SENTENCES else _deciding(own)
+    return " ".join([*_counts(own), *(sentence(j, plan, study) for j in told)])
+
+
+def _deciding(own: list[Judged]) -> list[Judged]:
+    """The few comparisons that decide a verdict against the others; none where all or many do."""
+    found = [j for j in own if j.outcome == of_claim([j.outcome for j in own])]
+    return found if len(found) <= MOST_SENTENCES else []
+
+
+def _counts(own: list[Judged]) -> list[str]:
+    """How many of many comparisons came out how."""
+    if len(own) <= MOST_SENTENCES:
+        return []
+    outcomes = [j.outcome for j in own]
+    if len(set(outcomes)) == 1:
+        return [f"All {len(own)} comparisons: {outcomes[0]}."]
+    counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
+    return [f"{len(own)} comparisons: {', '.join(counts)}."]
 
 
 def in_words(study: Study) -> str:
@@ -87,8 +106,8 @@ def in_words(study: Study) -> str:
     ]
     text = [
         f"The plan was declared on {plan.declared}: the endpoint is the mean of ln"
-        f" {frames.METRICS[plan.metric][0]} over the last {plan.scores} scores up to step {plan.step:,},"
-        f" differences below {_percent(plan.margin, 0)} per cent do not count, and looks are taken from"
+        f" {labels.METRICS[plan.metric][0]} over the last {plan.scores} scores up to step {plan.step:,},"
+        f" differences below {per_cent(plan.margin, 0)} per cent do not count, and looks are taken from"
         f" {plan.first_look} to at most {plan.most_seeds} seeds."
     ]
     for change in plan.changes:
@@ -114,161 +133,6 @@ def in_words(study: Study) -> str:
     return " ".join(text)
 
 
-def names(which: Sequence[str]) -> str:
-    """Rows by their labels: "attention at 8 and 16"."""
-    labels = [rows()[row].label for row in which]
-    start = labels[0].rsplit(" ", 1)[0]
-    if len(labels) > 1 and all(label.rsplit(" ", 1)[0] == start for label in labels):
-        labels[1:] = [label.rsplit(" ", 1)[1] for label in labels[1:]]
-    return " and ".join(labels)
-
-
-def sentence(j: Judged, plan: Plan, study: Study) -> str:
-    """What one comparison found, as a person would say it."""
-    c = j.comparison
-    if c.measure == "collapses":
-        return _of_collapses(j)
-    if sum(j.broken.values()) and j.outcome == UNSTABLE:
-        return (
-            f"{_compared(j, study)}: unstable, {sum(j.broken.values())} of {j.seeds * len(j.broken)} runs"
-            " broke down, so nothing is concluded."
-        )
-    if not j.looks:
-        return f"{_compared(j, study)}: {_of_outcome(j, plan)}" + (f" ({j.remark})." if j.remark else ".")
-    at = {budget: j.look(budget) for budget in j.looks}
-    text = f"{_compared(j, study)}: {_of_outcome(j, plan)}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
-    if j.outcome == OPEN:
-        text += (
-            f" About {j.needed} seeds would settle it at the present spread."
-            if j.needed
-            else _left_open(j, plan)
-        )
-    if j.at and j.seeds > j.at:
-        text += f" With all {j.seeds} seeds: " + _ranges(
-            j, {budget: looks[-1] for budget, looks in j.looks.items()}
-        )
-        text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
-    if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
-        text += (
-            f" A change as large as the paper's {_percent(max(j.published.values(), key=abs), 0)} per cent is"
-            " not seen."
-        )
-    return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
-
-
-def _compared(j: Judged, study: Study) -> str:
-    c = j.comparison
-    if c.measure == "attention":
-        what = (
-            "colours that its maps attend to, against those under another image's map"
-            if c.quantity == "colour"
-            else "distance that its maps reach, against a map of the nearest 3x3 positions"
-        )
-        return f"{names(c.rows)[0].upper()}{names(c.rows)[1:]}, {what}"
-    metric = frames.heading(j.metric, study.preset)
-    what = {
-        "decline": f"decline of {metric}",
-        "interaction": f"{metric} of structured classes relative to textured ones",
-        "structured": f"{metric} of structured classes",
-    }.get(c.measure, metric)
-    better, worse = names(c.side(better=True)), names(c.side(better=False))
-    return f"{better[0].upper()}{better[1:]} against {worse}, {what}"
-
-
-def _of_outcome(j: Judged, plan: Plan) -> str:
-    """The outcome in the words of its sentence."""
-    look = j.look()
-    small = (
-        look is not None
-        and j.outcome in (SUPPORTED, CONTRADICTED)
-        and max(abs(look.low), abs(look.high)) < plan.margin
-    )
-    by = f", by less than {100 * (math.exp(plan.margin) - 1):.0f} per cent" if small else ""
-    attends = j.comparison.measure == "attention"
-    better, worse = (
-        ("nearer in colour", "farther in colour")
-        if j.comparison.quantity == "colour"
-        else ("farther", "less far")
-        if attends
-        else ("better", "worse")
-    )
-    return {
-        SUPPORTED: f"{better}{by}",
-        CONTRADICTED: f"{worse}{by}",
-        NO_DIFFERENCE: f"no difference of {100 * (math.exp(plan.margin) - 1):.0f} per cent or more",
-        OPEN: "open",
-        DEPENDS: "better at one budget and worse at another",
-        TOO_SHORT: "too short to rank",
-        INERT: "the map is uniform within 1 per cent, so it says nothing",
-        NOT_DECLINED: (
-            f"{names(j.comparison.side(better=False))} has not declined at this budget, so there is no"
-            " decline to remove"
-        ),
-    }[j.outcome]
-
-
-def _as_outcome(outcome: str) -> str:
-    return {UNSTABLE: "unstable (a later run broke down)"}.get(outcome, outcome)
-
-
-def _changes(j: Judged, at: dict[str, Look]) -> str:
-    """How much the better side changes the score, at one look of each budget."""
-    name = {"decline": "The decline", "attention": "The difference"}.get(
-        j.comparison.measure, frames.METRICS.get(j.metric, (j.metric,))[0]
-    )
-    return (
-        f"{name[0].upper()}{name[1:]} {'is' if j.comparison.measure == 'attention' else 'changes by'}"
-        f" {_ranges(j, at)}"
-    )
-
-
-def _ranges(j: Judged, at: dict[str, Look]) -> str:
-    """The change of a score, or of what attention maps measure, as intervals: one for each budget."""
-    grows = j.comparison.measure == "attention" or frames.METRICS[j.metric][1]
-    parts = [
-        interval(*(float(v) for v in ((look.low, look.high) if grows else (-look.high, -look.low))))
-        for look in at.values()
-    ]
-    if len(parts) > 1:
-        parts = [f"{part} at equal {budget}" for part, budget in zip(parts, at, strict=True)]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
-
-
-def interval(low: float, high: float, unit: str = " per cent") -> str:
-    """A difference of logarithms for a reader: in per cent, and as a factor where per cent of a logarithm
-    mislead.
-    """
-    if math.isnan(low):
-        return "no interval"
-    if max(abs(low), abs(high)) > FACTOR_FROM:
-        return f"a factor of {math.exp(low):.2f} to {math.exp(high):.2f}"
-    return f"{_percent(low)} to {_percent(high)}{unit}"
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:+.{digits}f}" if digits else f"{100 * abs(value):.0f}"
-
-
-def _left_open(j: Judged, plan: Plan) -> str:
-    widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
-    if j.seeds >= plan.most_seeds:
-        return (
-            f" It stays open at {plan.most_seeds} seeds, which would have found a difference of"
-            f" {_percent(widest, 0)} per cent."
-        )
-    return f" More than {plan.most_seeds} seeds would be needed at the present spread."
-
-
-def _of_collapses(j: Judged) -> str:
-    (worse,), (better,) = j.comparison.side(better=False), j.comparison.side(better=True)
-    counts = [
-        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} runs collapse"
-        + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
-        for row in (worse, better)
-    ]
-    return "; ".join(counts) + (f" ({j.remark})." if j.remark else ".")
-
-
 def comparisons(study: Study) -> pd.DataFrame:
     """Every comparison behind the verdicts at every budget, in numbers: a line each; gains are in the claim's
     direction, in per cent.
@@ -284,7 +148,7 @@ def comparisons(study: Study) -> pd.DataFrame:
             lines.append(
                 {
                     "claim": j.comparison.claim,
-                    "comparison": _compared(j, study),
+                    "comparison": compared(j, study),
                     "measure": j.comparison.measure,
                     "budget": budget,
                     "outcome": j.outcome,
@@ -383,7 +247,7 @@ def written(study: Study, plan: Plan) -> str:
         line.claim: {
             "verdict": line.verdict,
             "comparisons": [
-                {"comparison": _compared(j, study), "outcome": j.outcome, "at": j.at, "seeds": j.seeds}
+                {"comparison": compared(j, study), "outcome": j.outcome, "at": j.at, "seeds": j.seeds}
                 for j in judged
                 if j.comparison.claim == line.claim
             ],

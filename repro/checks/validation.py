@@ -174,6 +174,19 @@ def orderly(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def in_words(frame: pd.DataFrame) -> list[str]:
+    """What the damaged sets say of the scores, in sentences."""
+    order = orderly(frame).set_index("set")
+    out = []
+    for score in order:
+        kept = list(order.index[order[score]])
+        out.append(
+            f"**{score.upper()} gets worse with every step of damage in {len(kept)} of {len(order)}"
+            f" families**: {', '.join(kept) or 'none'}."
+        )
+    return [*out, f"FID of endless many real images would be {extrapolated(frame):.1f}, not 0."]
+
+
 def rank_correlation(one: pd.DataFrame, other: pd.DataFrame) -> float:
     """Spearman's correlation of two extractors' FIDs over the same sets."""
     return float(one["fid"].corr(other["fid"], method="spearman"))

@@ -18,6 +18,15 @@ def relative(path: Path) -> Path:
     return path.relative_to(runs.PROJECT) if path.is_relative_to(runs.PROJECT) else path
 
 
+def say_in_brief(study, folder: Path) -> None:
+    """What a study found, where to look and what comes next: a line each."""
+    from ..analysis import findings
+
+    say(f"Found: {findings.in_brief(study)}")
+    say(f"Look:  {relative(folder)} has the notebooks, tables and figures.")
+    say(f"Next:  {findings.next_step(study)}")
+
+
 def print_frame(frame, title: str) -> None:
     """Print a data frame as a table under its title."""
     from rich import box

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .. import runs
+from .. import paper, runs
 from ..errors import ReproError, choose
 from ..presets import PRESETS
 from .options import DataOption, JobsOption, OutOption, PresetOption
-from .printing import print_frame, relative, say
+from .printing import print_frame, relative, say, say_in_brief
 
 
 def report(
     source: Annotated[str, typer.Option("--from", help="A folder of finished runs, such as results/smoke.")],
     to: Annotated[str | None, typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show the report in the browser.")] = False,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
     from ..reports import pages
+    from ..studies.notebooks import as_page
     from ..studies.study import Study
 
     study = Study.in_folder(source)
@@ -34,7 +37,10 @@ def report(
     pages.write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
         pages.write_index(runs.PROJECT / "results")
-    say(f"Notebooks, tables and figures: {relative(folder)}.")
+    say_in_brief(study, folder)
+    if open_page:
+        shown = "report" if set(names) & set(paper.TABLES) else paper.WITH_NOTEBOOK[names[0]].notebook
+        typer.launch(str(as_page(folder / f"{shown}.ipynb")))
 
 
 def check(
@@ -87,23 +93,29 @@ def check(
 
 
 def _print_check(reference, now, frame, seconds: float) -> None:
+    from ..analysis import tables
     from ..checks import regression as checks
 
     path = now.folder / "check.csv"
     frame.to_csv(path, index=False)
     shown = checks.digest(frame)
     shown["passed"] = shown["passed"].map({True: "pass", False: "FAIL"})
-    print_frame(
-        shown.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)),
+    shown = shown.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v))
+    title = (
         f"{now.preset.name} against {relative(reference.folder)}: what failed, and what came nearest to its"
-        " tolerance",
+        " tolerance"
     )
+    print_frame(shown, title)
     failed = int((~frame["passed"]).sum())
     words = f"{failed} of {len(frame)} values FAILED" if failed else f"All {len(frame)} values passed"
-    say(
+    said = (
         f"{words}, {frame['equal'].sum()} equal to the last digit ({seconds:.0f} s). All of them:"
         f" {relative(path)}"
     )
+    say(said)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):  # the page of a CI job
+        with open(summary, "a") as f:
+            f.write(f"{title}\n\n{tables.to_markdown(shown)}\n\n{said}\n\n")
 
 
 def _read_again() -> None:

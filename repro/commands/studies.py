@@ -25,7 +25,7 @@ from .options import (
     PresetOption,
     table_names,
 )
-from .printing import print_frame, relative, say
+from .printing import print_frame, relative, say, say_in_brief
 
 if TYPE_CHECKING:
     from ..studies.study import Study
@@ -86,9 +86,10 @@ def reproduce(
     else:
         _train_missing(study, names)
     pages.write_notebooks(study, names, study.folder)
+    say_in_brief(study, study.folder)
     _print_study(study, names)
     _print_difference(study, Study(preset, study.seeds, executor="none", out="results"), names)
-    say(f"Notebooks, tables and figures: {relative(study.folder)}. {time.monotonic() - start:.0f} s in all.")
+    say(f"{time.monotonic() - start:.0f} s in all.")
 
 
 def _refuse_contradictions(
@@ -282,12 +283,12 @@ def estimate(
 
 def _print_study(study: Study, names: list[str]) -> None:
     from .. import paper
-    from ..analysis import frames
+    from ..analysis import tables
     from ..analysis.effects import show_effects
     from ..analysis.verdicts import in_words, verdicts
 
     for name in names:
-        shown = frames.present(study, paper.WITH_NOTEBOOK[name])
+        shown = tables.present(study, paper.WITH_NOTEBOOK[name])
         short = [
             c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")
         ]  # the rest is in the notebook

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from .. import runs
-from ..analysis import frames
+from ..analysis import labels, tables
 from ..config import Config
 from ..errors import ReproError
 from ..training.checkpoint import read_checkpoint, sampled_generator, trained
@@ -106,10 +106,10 @@ A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained 
 * **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`,\
  code {runs.revision(record)}.
 * **Limits**: small, briefly trained, scored with\
- the features of {frames.EXTRACTOR_LABELS[of["extractor"]]};\
+ the features of {labels.EXTRACTOR_LABELS[of["extractor"]]};\
  the scores compare with no published ones unless these are Inception's.
 
 {of["samples"]:,} samples against {of["references"]:,} training images:
 
-{frames.to_markdown(frames.rounded(scores))}
+{tables.to_markdown(tables.rounded(scores))}
 """

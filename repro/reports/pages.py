@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import claims, paper, runs
-from ..analysis import frames
+from ..analysis import frames, labels, setting, tables
 from ..analysis.effects import effects, effects_in_words, show_effects
 from ..analysis.plan import check_declared
 from ..analysis.plan import read as read_plan
@@ -23,7 +23,7 @@ from ..errors import ReproError
 from ..presets import PRESETS
 from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study, Task, rows, run_name
-from . import plots
+from . import figures, forests, plots
 
 BLOCKS = {  # of the project's README: what stands before and after
     "summary": (
@@ -47,11 +47,11 @@ def table_texts(study: Study, table: paper.Table) -> dict[str, str]:
     """<notebook>.csv (numbers) and .md (for readers) of a table, by file name."""
     text = (
         f"# {table.title}\n\nPaper: {paper.SETTING}. Ours: preset `{study.preset.name}`,"
-        f" {frames.definition(study)}.\n\n"
+        f" {setting.definition(study)}.\n\n"
     )
     return {
         f"{table.notebook}.csv": frames.summary(study, table).to_csv(index=False, float_format="%.6g"),
-        f"{table.notebook}.md": text + frames.to_markdown(frames.present(study, table)) + "\n",
+        f"{table.notebook}.md": text + tables.to_markdown(tables.present(study, table)) + "\n",
     }
 
 
@@ -60,10 +60,10 @@ def report_texts(study: Study) -> dict[str, str]:
     plan, verdicts.json; by file name.
     """
     table, declared = verdicts(study), read_plan(study)
-    parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), frames.to_markdown(table)]
+    parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), tables.to_markdown(table)]
     by_plan = {}
     if declared:
-        parts += ["## The comparisons behind them", frames.to_markdown(show_comparisons(study))]
+        parts += ["## The comparisons behind them", tables.to_markdown(show_comparisons(study))]
         numbers = comparisons(study).to_csv(index=False, float_format="%.6g")
         by_plan = {"verdicts.json": written(study, declared), "comparisons.csv": numbers}
     text = "\n\n".join(parts) + "\n"
@@ -74,8 +74,8 @@ def write_table(study: Study, table: paper.Table, folder: Path) -> None:
     """The texts of a table and its picture, scores by row."""
     for name, text in table_texts(study, table).items():
         _write(folder / name, text)
-    picture = plots.effects if table is paper.RECIPE_TABLE else plots.final_scores
-    plots.save(picture(study, table), folder / f"{table.notebook}.png")
+    picture = forests.effects if table is paper.RECIPE_TABLE else plots.final_scores
+    figures.save(picture(study, table), folder / f"{table.notebook}.png")
 
 
 def write_report(study: Study, folder: Path) -> None:
@@ -91,7 +91,7 @@ def write_report(study: Study, folder: Path) -> None:
     for name, text in report_texts(study).items():
         _write(folder / name, text)
     if declared:
-        plots.save(plots.comparisons(study), folder / "comparisons.png")
+        figures.save(forests.comparisons(study), folder / "comparisons.png")
 
 
 def reread(study: Study) -> dict[str, bool]:
@@ -157,7 +157,7 @@ def _moved(frame: pd.DataFrame) -> list[str]:
         for a, b in zip(lines["reference"], lines["now"], strict=True)
     ]
     lines = lines.assign(by=by)[["run", "quantity", "step", "reference", "now", "by", "tolerance"]]
-    return [counts, frames.to_markdown(lines.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)))]
+    return [counts, tables.to_markdown(lines.map(lambda v: f"{v:.5g}" if isinstance(v, float) else str(v)))]
 
 
 def studies(results: Path) -> list[Study]:
@@ -173,14 +173,14 @@ def studies(results: Path) -> list[Study]:
 def _setting(study: Study) -> str:
     p = study.preset
     return (
-        f"{frames.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of"
-        f" {p.batch_size}, {_seeds(study)}. Ours: {frames.definition(study)}.{_scale(study)} Paper:"
+        f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of"
+        f" {p.batch_size}, {_seeds(study)}. Ours: {setting.definition(study)}.{_scale(study)} Paper:"
         f" {paper.SETTING}."
     )
 
 
 def _scale(study: Study) -> str:
-    scale = frames.scale(study)
+    scale = setting.scale(study)
     return f" For scale: {scale}." if scale else ""
 
 
@@ -190,19 +190,20 @@ def _table(study: Study, table: paper.Table, folder: str) -> list[str]:
     """
     if not (study.folder / f"{table.notebook}.ipynb").exists():
         return []
-    shown = frames.present(study, table)
-    shown[""] = [_link(row, study, folder) for row in table.rows]
+    shown = tables.present(study, table)
+    shown[""] = [
+        _link(row, study, folder) for row in table.rows if frames.unavailable(row, study.preset) is None
+    ]
     return [
         f"**[{table.title}]({folder}/{table.notebook}.ipynb)**",
-        frames.to_markdown(shown),
+        tables.to_markdown(shown),
+        *filter(None, [tables.left_out(study, table)]),
         f"![{table.title}: final scores by row, preset {study.preset.name}]({folder}/{table.notebook}.png)",
     ]
 
 
 def _link(row: paper.Row, study: Study, folder: str) -> str:
     """The row's label, as a link to the page of its runs where it has any."""
-    if frames.unavailable(row, study.preset):
-        return row.label
     page = f"runs/{run_name(row, study.preset)}/README.md"
     return f"[{row.label}]({folder}/{page})" if (study.folder / page).exists() else row.label
 
@@ -236,7 +237,7 @@ def _row_page(
     scores = pd.DataFrame(
         {"seed": seed, "status": r["status"]}
         | {
-            frames.heading(k, study.preset) if k in frames.METRICS else k: v
+            labels.heading(k, study.preset) if k in labels.METRICS else k: v
             for k, v in s.items()
             if k != "kid_by_class"
         }
@@ -258,7 +259,7 @@ def _row_page(
         )
         + ".",
         "## Scores",
-        frames.to_markdown(frames.rounded(scores)),
+        tables.to_markdown(tables.rounded(scores)),
         "## Runs",
     ]
     for seed, record in found.items():
@@ -277,7 +278,7 @@ def _row_page(
     return [
         *page,
         "## Configuration",
-        frames.to_markdown(pd.DataFrame([(k, str(v)) for k, v in fields], columns=["field", "value"])),
+        tables.to_markdown(pd.DataFrame([(k, str(v)) for k, v in fields], columns=["field", "value"])),
     ]
 
 
@@ -294,11 +295,11 @@ def _summary(shown: list[Study]) -> list[str]:
     )
     for study in shown:
         name = study.preset.name
-        table[f"{frames.data_name(study)} (`{name}`)"] = [
+        table[f"{setting.data_name(study)} (`{name}`)"] = [
             f"[{verdict}](results/{name}/report.md)" for verdict in found[name]["verdict"]
         ]
     answers = [
-        f"* **{frames.data_name(s)}**, {s.preset.resolution} px, width {s.preset.channels},"
+        f"* **{setting.data_name(s)}**, {s.preset.resolution} px, width {s.preset.channels},"
         f" {s.preset.steps:,} steps of {s.preset.batch_size}: *{found[s.preset.name].loc['C4', 'verdict']}*."
         f" {found[s.preset.name].loc['C4', 'finding']}"
         for s in shown
@@ -308,7 +309,7 @@ def _summary(shown: list[Study]) -> list[str]:
         f"![Every comparison behind the verdicts of preset {first}: difference in per cent with its interval,"
         f" the margin and the paper's own](results/{first}/comparisons.png)"
     )
-    return ["**Does attention help?**", "\n".join(answers), frames.to_markdown(table), picture]
+    return ["**Does attention help?**", "\n".join(answers), tables.to_markdown(table), picture]
 
 
 def _seeds(study: Study) -> str:
@@ -323,7 +324,7 @@ def _effects(study: Study, folder: str) -> list[str]:
     return [
         f"**[{table.title}]({folder}/{table.notebook}.ipynb)**",
         effects_in_words(study, table),
-        frames.to_markdown(show_effects(study, table)),
+        tables.to_markdown(show_effects(study, table)),
         (
             f"![{table.title}: difference in FID to the released code, ranked, preset"
             f" {study.preset.name}]({folder}/{table.notebook}.png)"
@@ -335,7 +336,7 @@ def _verdicts(study: Study, folder: str) -> list[str]:
     if not (study.folder / "report.csv").exists():
         return []
     columns = ["claim", "statement", "verdict"]
-    return [f"**[Verdicts]({folder}/report.md)**", frames.to_markdown(verdicts(study)[columns])]
+    return [f"**[Verdicts]({folder}/report.md)**", tables.to_markdown(verdicts(study)[columns])]
 
 
 def write_index(results: Path) -> None:
@@ -386,7 +387,7 @@ def write_index(results: Path) -> None:
 def ledger_table() -> str:
     """The ledger of recipes as Markdown."""
     ledger = paper.ledger().drop(columns="field").replace({"True": "yes", "False": "no", "None": "none"})
-    return frames.to_markdown(ledger.rename(columns={"item": ""}))
+    return tables.to_markdown(ledger.rename(columns={"item": ""}))
 
 
 def write_differences(results: Path) -> None:
@@ -399,7 +400,7 @@ def write_differences(results: Path) -> None:
     ledger = ledger[ledger[sources].nunique(axis=1) > 1]
     shown = ledger.drop(columns="field").replace({"True": "yes", "False": "no", "None": "none"})
     for study in measured:
-        shown[f"Δ FID ({frames.SHORT_LABELS[study.preset.extractor]}), preset {study.preset.name}"] = (
+        shown[f"Δ FID ({labels.SHORT_LABELS[study.preset.extractor]}), preset {study.preset.name}"] = (
             _effect_by_field(study, ledger["field"])
         )
     page = [
@@ -421,9 +422,9 @@ def write_differences(results: Path) -> None:
             or "not run yet"
         )
         + ".",
-        frames.to_markdown(shown.rename(columns={"item": ""})),
+        tables.to_markdown(shown.rename(columns={"item": ""})),
         "## Everything else",
-        frames.to_markdown(paper.differences().rename(columns={"item": ""})),
+        tables.to_markdown(paper.differences().rename(columns={"item": ""})),
     ]
     _write(results / "differences.md", "\n\n".join(page) + "\n")
 
@@ -452,8 +453,8 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     """Execute the notebooks that the tables named have runs for into `folder`, with the files made of their
     frames.
     """
-    tables = [paper.WITH_NOTEBOOK[name] for name in names]
-    notebooks = [table.notebook for table in tables]
+    shown = [paper.WITH_NOTEBOOK[name] for name in names]
+    notebooks = [table.notebook for table in shown]
     if validation.path_of(study, "efficientnet_lite0").exists():
         notebooks.append("metrics")
     if {"table1", "table2"} <= set(names) and not frames.attention(
@@ -463,7 +464,7 @@ def write_notebooks(study: Study, names: list[str], folder: Path) -> None:
     if set(names) & set(paper.TABLES):
         notebooks.append("report")
     execute_notebooks(notebooks, study, folder)
-    for table in tables:
+    for table in shown:
         write_table(study, table, folder)
     if "report" in notebooks or read_plan(study):
         write_report(study, folder)

@@ -22,8 +22,8 @@ def execute_notebooks(names: list[str], study: Study, folder: Path) -> None:
     once as there are cores.
 
     Nothing trains in them: what was missing was trained before, with one progress display. A file appears
-    only when complete, so that an interrupted or failed execution never replaces a good notebook. Raises
-    ReproError where a cell fails.
+    only when complete, so that an interrupted or failed execution never replaces a good notebook. Where a
+    cell fails, the notebook up to it stays as <folder>/<name>.failed.ipynb; raises ReproError.
     """
     with _quiet("papermill", "blib2to3"), ThreadPoolExecutor(os.cpu_count()) as pool:
         # the first error ends those that have not begun
@@ -38,7 +38,7 @@ def _execute(name: str, study: Study, folder: Path) -> None:
     out = study.out.relative_to(runs.PROJECT) if study.out.is_relative_to(runs.PROJECT) else study.out
     parameters = {"preset": study.preset.name, "seeds": study.seeds, "executor": "none", "out": str(out)}
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".part-{name}-{os.getpid()}.ipynb"
+    part, failed = folder / f".part-{name}-{os.getpid()}.ipynb", folder / f"{name}.failed.ipynb"
     try:
         # sockets in a folder of their own: TCP ports picked by kernels that start together can clash
         # (papermill issue 511)
@@ -63,10 +63,24 @@ def _execute(name: str, study: Study, folder: Path) -> None:
                 item.id = "injected-parameters"  # papermill draws one at random
         nbformat.write(notebook, part)
         os.replace(part, folder / f"{name}.ipynb")
+        failed.unlink(missing_ok=True)
     except papermill.PapermillExecutionError as error:
-        raise ReproError(f"The notebook {name} stopped in a cell: {error.ename}: {error.evalue}.") from error
+        os.replace(part, failed)
+        raise ReproError(
+            f"The notebook {name} stopped in a cell: {error.ename}: {error.evalue}. {failed} shows where."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def as_page(notebook: Path) -> Path:
+    """An executed notebook as HTML beside it, without its code. Returns its path."""
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter(exclude_input=True, embed_images=True).from_filename(str(notebook))
+    path = notebook.with_suffix(".html")
+    runs.write_atomically(path, page.encode())
+    return path
 
 
 @contextlib.contextmanager

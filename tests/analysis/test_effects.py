@@ -6,7 +6,7 @@ from scipy import stats
 
 from repro import paper
 from repro.analysis import effects as e
-from repro.reports import plots
+from repro.reports import forests
 
 
 def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
@@ -25,7 +25,7 @@ def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
 def test_effects_of_one_seed_have_no_interval_and_of_no_reference_there_are_none(study_of):
     one = e.show_effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
     assert one.iloc[0]["95 % interval"] == "–"
-    assert plots.effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
+    assert forests.effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
 
 
 def test_effects_without_the_reference_row_are_none(study_of):

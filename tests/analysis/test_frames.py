@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from repro import paper
-from repro.analysis import frames
+from repro.analysis import frames, labels, setting, tables
 from repro.errors import ReproError
 from repro.reports import plots
 from repro.scoring import attention
@@ -31,7 +31,7 @@ def test_the_table_in_numbers(study_of):
 
 
 def test_the_table_for_a_reader(study_of):
-    shown = frames.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index(
+    shown = tables.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index(
         ""
     )
     assert (
@@ -39,9 +39,9 @@ def test_the_table_for_a_reader(study_of):
     )
     assert shown.loc["attention at 16", "Δ FID"] == "-12.5" and shown.loc["no block", "Δ FID"] == "reference"
     assert shown.loc["attention at 64", "ours: FID (Lite0)"] == "n/a at 32 px"
-    one = frames.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
+    one = tables.present(study_of({"none": [100], "attention_16": [90]}), paper.TABLE1).set_index("")
     assert one.loc["no block", "ours: FID (Lite0)"] == "100.0"
-    table2 = frames.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
+    table2 = tables.present(study_of({"sagan": [100]}), paper.TABLE2).set_index("")
     assert (
         "(not verified)" in table2.loc["AC-GAN", "paper (ImageNet 128, Inception): IS"]
         and "(second-hand)" in table2.loc["SAGAN", "paper (ImageNet 128, Inception): intra FID"]
@@ -54,7 +54,7 @@ def test_a_score_that_not_all_seeds_have_says_how_many(study_of):
     record = json.loads(path.read_text())
     del record["final"]["intra_fid"], record["scores"][-1]["intra_fid"]
     path.write_text(json.dumps(record))
-    shown = frames.present(study, paper.TABLE1).set_index("").loc["no block"]
+    shown = tables.present(study, paper.TABLE1).set_index("").loc["no block"]
     assert (
         shown["ours: intra FID (Lite0)"] == "210.0 ± 14.1 (2 of 3 seeds)"
         and shown["ours: FID (Lite0)"] == "110.0 ± 10.0"
@@ -63,13 +63,13 @@ def test_a_score_that_not_all_seeds_have_says_how_many(study_of):
 
 def test_papers_numbers_stand_under_a_plain_heading_only_where_ours_are_measured_alike(study_of):
     smoke = study_of({"none": [100]})
-    assert frames.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
-    assert "Δ intra FID" in frames.present(smoke, paper.TABLE1) and "KID (Lite0)" not in frames.present(
+    assert setting.paper_heading(smoke) == "paper (ImageNet 128, Inception)"
+    assert "Δ intra FID" in tables.present(smoke, paper.TABLE1) and "KID (Lite0)" not in tables.present(
         smoke, paper.TABLE1
     )
-    assert {"IS (Lite0)", "diversity"} <= set(frames.all_scores(smoke, paper.TABLE1))
+    assert {"IS (Lite0)", "diversity"} <= set(tables.all_scores(smoke, paper.TABLE1))
     alike = Study("imagenet", executor="none", out=str(smoke.out))
-    assert frames.paper_heading(alike) == "paper"
+    assert setting.paper_heading(alike) == "paper"
 
 
 def test_runs_on_other_data_never_share_a_column(study_of):
@@ -83,7 +83,7 @@ def test_runs_on_other_data_never_share_a_column(study_of):
 
 
 def test_an_ended_run_says_where(study_of):
-    shown = frames.present(study_of({"sn_d": [300]}, status="collapsed"), paper.FIGURE3).set_index("")
+    shown = tables.present(study_of({"sn_d": [300]}, status="collapsed"), paper.FIGURE3).set_index("")
     assert shown.loc["SN on D", "status"] == "collapsed at step 4"
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_diverged_before_its_first_score_is_in_the_table(study_of):
     run = study.run("sn_d", 1)
     record = {k: v for k, v in run.read().items() if k not in ("final", "best")}
     run.write(record | {"status": "diverged", "scores": [], "step": 1})
-    shown = frames.present(study, paper.FIGURE3).set_index("").loc["SN on D"]
+    shown = tables.present(study, paper.FIGURE3).set_index("").loc["SN on D"]
     assert (
         shown["status"] == "complete, diverged at step 1" and "(1 of 2 seeds)" in shown["ours: FID (Lite0)"]
     )
@@ -108,7 +108,7 @@ def test_averaged_weights_stand_beside_the_raw_ones(study_of):
             "shadow": {"decay": 0.99, "fid": 250.0, "is": 9.0, "kid": 0.4},
         }
     )
-    shown = frames.averaged(study, paper.TABLE1)
+    shown = tables.averaged(study, paper.TABLE1)
     assert (
         shown[""].to_list() == ["no block"]
         and shown["seeds"].item() == "1"
@@ -152,7 +152,7 @@ def with_attention(study, values, row="attention_16"):
     """
     for seed in range(study.seeds):
         run = study.run(row, seed)
-        block = {q: {"G 16x16": values.get(q, [0.0] * 9)[seed], "D 16x16": -1.0} for q in frames.ATTENTION}
+        block = {q: {"G 16x16": values.get(q, [0.0] * 9)[seed], "D 16x16": -1.0} for q in labels.ATTENTION}
         run.write(
             run.read()
             | {
@@ -167,7 +167,7 @@ def with_attention(study, values, row="attention_16"):
 
 def test_attention_that_was_not_recorded_is_not_run(study_of):
     study = study_of({"attention_16": [100, 101]})
-    assert frames.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
+    assert tables.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
     assert "No picture of attention" in plots.picture(study, "sagan", "attention").data
 
 
@@ -179,16 +179,16 @@ def test_the_tables_of_attention_and_neighbours(study_of):
             run.read()
             | {"history": [entry | {"gamma_g": {"16x16": gamma}} for entry in run.read()["history"]]}
         )
-    shown = frames.present_attention(study, paper.TABLE1)
+    shown = tables.present_attention(study, paper.TABLE1)
     assert shown.set_index("block").loc["G 16x16", "size of gamma"] == "0.250"
     assert shown["block"].tolist() == ["G 16x16", "D 16x16"]
     # the last step, mean over seeds
-    assert shown.set_index("block").loc["G 16x16", frames.ATTENTION["entropy"]] == "0.600"
+    assert shown.set_index("block").loc["G 16x16", labels.ATTENTION["entropy"]] == "0.600"
     assert len(frames.attention(study, paper.TABLE1)) == 8 and plots.attention_curves(study, paper.TABLE1)
     for seed, samples in ((0, 2.0), (1, 3.0)):
         run = study.run("attention_16", seed)
         run.write(run.read() | {"neighbours": {"samples": samples, "real": 1.0}})
-    near = frames.neighbours(study, paper.TABLE1)
+    near = tables.neighbours(study, paper.TABLE1)
     assert near.to_numpy().tolist() == [["attention at 16", "2.50", "1.00"]]
 
 
@@ -196,14 +196,14 @@ def test_the_table_of_attention_has_the_order_of_the_papers_rows(study_of):
     study = study_of({"attention_8": [100], "attention_16": [100]})
     for row in ("attention_16", "attention_8"):
         with_attention(study, {}, row)
-    shown = frames.present_attention(study, paper.TABLE1)
+    shown = tables.present_attention(study, paper.TABLE1)
     assert shown[["", "block"]].to_numpy().tolist() == [
         [row, block] for row in ("attention at 8", "attention at 16") for block in ("G 16x16", "D 16x16")
     ]
 
 
 def test_which_scores_are_better_when_larger():
-    larger = {name for name, (_, larger, _) in frames.METRICS.items() if larger}
+    larger = {name for name, (_, larger, _) in labels.METRICS.items() if larger}
     of_pixels = {"consistency", "consistency_mirrored", "consistency_turned", "diversity"}
     assert larger == {"is", "is_10", "is_lite2", "precision", "recall"} | of_pixels
 
@@ -212,7 +212,7 @@ def test_every_measured_quantity_of_attention_is_shown():
     import torch
 
     measured = attention.statistics(torch.full((1, 16, 4), 1 / 4), np.zeros((1, 8, 8, 3), np.uint8))
-    assert measured.keys() == frames.ATTENTION.keys()
+    assert measured.keys() == labels.ATTENTION.keys()
 
 
 def test_equal_rows_share_a_run_and_different_ones_do_not(rehearsal):
@@ -229,7 +229,7 @@ def test_extractors_that_disagree_about_rows(study_of):
     residual at 16 is worst by both.
     """
     fids = {"none": [110, 112], "attention_16": [100, 102], "residual_16": [150, 152]}
-    assert frames.extractors_agree(study_of(fids), paper.TABLE1).empty
+    assert tables.extractors_agree(study_of(fids), paper.TABLE1).empty
     second = {100: 30, 102: 32, 110: 20, 112: 22, 150: 90, 152: 92}
     study = study_of(
         fids,
@@ -240,7 +240,7 @@ def test_extractors_that_disagree_about_rows(study_of):
             "kid_by_class": {"cat": 0.1},
         },
     )
-    of_fid, of_kid = frames.extractors_agree(study, paper.TABLE1).to_dict("records")
+    of_fid, of_kid = tables.extractors_agree(study, paper.TABLE1).to_dict("records")
     assert of_fid[""] == "FID (Lite0) against FID (Lite2)" and of_fid["pairs in the same order"] == "2 of 3"
     assert (
         of_fid["pairs that change their order"] == "no block and attention at 16"
@@ -248,11 +248,11 @@ def test_extractors_that_disagree_about_rows(study_of):
         and of_fid["Kendall"] == "0.33"
     )
     assert of_kid["pairs that change their order"] == "none" and of_kid["Spearman"] == "1.00"
-    assert "FID (Lite2)" in frames.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(
-        frames.present(study, paper.TABLE1)
+    assert "FID (Lite2)" in tables.all_scores(study, paper.TABLE1) and "FID (Lite2)" not in " ".join(
+        tables.present(study, paper.TABLE1)
     )
 
 
 def test_cells_stand_in_markdown_as_they_are():
-    text = frames.to_markdown(pd.DataFrame({"FID": ["12.50", "1e3"]}))
+    text = tables.to_markdown(pd.DataFrame({"FID": ["12.50", "1e3"]}))
     assert "12.50" in text and "1e3" in text

@@ -3,7 +3,7 @@
 import pytest
 
 from repro import paper
-from repro.analysis import frames
+from repro.analysis import setting
 from repro.errors import ReproError
 from repro.reports import pages
 
@@ -11,9 +11,9 @@ from repro.reports import pages
 
 
 def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
-    changes = frames.changes(study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE).set_index(
-        ""
-    )["changes"]
+    changes = setting.changes(
+        study_of({"none": [1]}, preset="cifar10-recipes"), paper.RECIPE_TABLE
+    ).set_index("")["changes"]
     assert changes["released_code"] == "–" and changes["no attention"] == "attention_at []"
     assert changes["random flips"] == "flip True" and changes["Adam beta2 0.9"] == "beta2 0.9"
     assert "bn_momentum 0.01" in changes["BN momentum 0.01"] and "network dcgan" in changes["heykeetae"]

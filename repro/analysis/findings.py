@@ -1,0 +1,271 @@
+"""What a study found, in a few sentences of Markdown: the first words of each notebook, and of the command.
+Every sentence follows from the plan and the records.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from .. import paper, runs
+from ..errors import choose
+from ..studies.study import Study, run_name
+from . import frames, labels, setting
+from .effects import effects_in_words
+from .plan import read as read_plan
+from .standings import Standing, standings
+from .statistics import OPEN, share
+from .verdicts import NO_PLAN, NOT_TRIED, comparisons, verdicts
+
+UNIFORM_FROM = 0.99  # of uniform attention's entropy, where no plan says it
+DEARER_FROM = 1.25  # times the cheapest row's step: below it a measured difference may be the machine's
+
+
+def _listed(values: dict[str, float]) -> str:
+    """Rows with their scores, the lowest first."""
+    return ", ".join(f"{label} {value:,.0f}" for label, value in sorted(values.items(), key=lambda v: v[1]))
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _noise(found: list[Standing]) -> float:
+    """FID of uniform noise, missing where the runs did not record it."""
+    values = [r["noise"]["fid"] for row in found for r in row.records if r.get("noise")]
+    return min(values) if values else math.nan
+
+
+def too_short(study: Study, found: list[Standing]) -> str:
+    """Says that no row is clear of noise, where that is so; else an empty text."""
+    bound = _noise(found) / 2
+    if not found or not all(row.fid(row.last_step) >= bound for row in found):
+        return ""
+    return (
+        f"**Too short to rank.** {labels.heading('fid', study.preset)} of every row is above {bound:,.0f},"
+        " which is half of what uniform noise gets. At this level the order of rows says nothing."
+    )
+
+
+def order(study: Study, tables: Iterable[paper.Table]) -> list[str]:
+    """The order of rows at the last step, and how much of it may be chance; or that it says nothing."""
+    found = standings(study, tables)
+    if len(found) < 2:
+        return []
+    short = too_short(study, found)
+    if short:
+        return [short]
+    heading = labels.heading("fid", study.preset)
+    text = (
+        f"**Order at the last step** by {heading}, the lowest (best) first:"
+        f" {_listed({row.label: row.fid(row.last_step) for row in found})}."
+    )
+    return [f"{text} {_chance(found)}"]
+
+
+def _chance(found: list[Standing]) -> str:
+    """How far seeds of one row lie apart, beside how far the rows' means do."""
+    fids = [[record["final"]["fid"] for record in row.records] for row in found]
+    several = [np.log(of_row) for of_row in fids if len(of_row) > 1]
+    if not several:
+        return "Each row has one seed, so the order may be chance."
+    spread = math.sqrt(np.mean([np.var(of_row, ddof=1) for of_row in several]))
+    means = [np.mean(np.log(of_row)) for of_row in fids]
+    return (
+        f"The seeds of one row differ by {100 * spread:.0f} per cent (standard deviation), the best and the"
+        f" worst row by {100 * (max(means) - min(means)):.0f} per cent. An order of means is no verdict."
+    )
+
+
+def equal_time(study: Study, tables: Iterable[paper.Table]) -> list[str]:
+    """The order of rows at equal updates of G beside that at equal time, where a step of some costs more."""
+    found = standings(study, tables)
+    dearer = [row for row in found if row.cost >= DEARER_FROM]
+    if not dearer or too_short(study, found):
+        return []
+    budget = min(row.last_step * row.cost for row in found)
+    updates = min(row.last_step for row in found)
+    by_updates = {row.label: row.fid(updates) for row in found}
+    by_time = {row.label: row.fid(budget / row.cost) for row in found}
+    first = [min(of, key=of.get) for of in (by_updates, by_time)]
+    by = "the plan's cost of a step" if read_plan(study) else "the measured training time"
+    costs = _joined([f"{row.cost:.1f} times as long for {row.label}" for row in dearer])
+    told = (
+        f"{first[0]} is first both times."
+        if first[0] == first[1]
+        else f"So the budget decides which row is first: {first[0]} or {first[1]}."
+    )
+    return [
+        f"**Equal time.** A step takes {costs} as for the cheapest row ({by}). At equal updates of G the"
+        f" order is {_listed(by_updates)}. At equal time it is {_listed(by_time)}. {told}"
+    ]
+
+
+def uniform(study: Study, tables: Iterable[paper.Table]) -> list[str]:
+    """For each network whether its attention maps are uniform: entropy at the last scored step."""
+    plan = read_plan(study)
+    bound = plan.inert_from if plan else UNIFORM_FROM
+    entropies: dict[str, dict] = {"D": {}, "G": {}}
+    for table in tables:
+        for (row, seed), record in frames.records(study, table).items():
+            row = next(of for of in table.rows if of.name == row)
+            for block, value in (record.get("attention") or [{}])[-1].get("entropy", {}).items():
+                entropies[block[0]][run_name(row, study.preset), seed, block] = value
+    return [_of_network(name, list(of.values()), bound) for name, of in entropies.items() if of]
+
+
+def _of_network(name: str, values: list[float], bound: float) -> str:
+    flat = sum(value >= bound for value in values)
+    per_cent = lambda value: f"{math.floor(1000 * value) / 10:g}"  # 99.98 is not 100
+    low, high = per_cent(min(values)), per_cent(max(values))
+    between = f"{low} to {high}" if low != high else low
+    measured = (
+        f"the entropy of its map is {between} per cent of that of equal weights"
+        f" ({len(values)} trained block{'s' if len(values) > 1 else ''})"
+    )
+    if flat == len(values):
+        return (
+            f"**{name}'s attention is uniform**: {measured}. The block of {name} weighs all positions alike,"
+            " so it adds a mean over positions and little else."
+        )
+    if flat:
+        return f"**{name}'s attention is uniform in {flat} of {len(values)} blocks**: {measured}."
+    return f"**{name}'s attention is not uniform**: {measured}."
+
+
+def stability(study: Study, tables: Iterable[paper.Table]) -> list[str]:
+    """Whether SN on D alone collapses, and where it stands among the rows with one D update a step."""
+    found = frames.records(study, paper.FIGURE3)
+    own = [record for (name, _), record in found.items() if name == "sn_d"]
+    if not own:
+        return []
+    broken = sum(map(runs.unstable, own))
+    low, high = share(broken, len(own))
+    text = (
+        f"**SN on D alone {'breaks down' if broken else 'does not collapse'} at this budget**: {broken} of"
+        f" {len(own)} runs break down (95 % interval {low:.0%} to {high:.0%})."
+    )
+    one_to_one = [row for row in standings(study, tables) if row.d_steps == 1]
+    fids = {row.label: row.fid(row.last_step) for row in one_to_one}
+    label = next(row.label for row in paper.FIGURE3.rows if row.name == "sn_d")
+    if label in fids and len(fids) > 1 and not too_short(study, one_to_one):
+        place = sorted(fids, key=fids.get).index(label) + 1
+        text += (
+            f" By mean {labels.heading('fid', study.preset)} it is number {place} of the {len(fids)} rows"
+            f" that update D once for each update of G: {_listed(fids)}."
+        )
+    return [text]
+
+
+def collapses(study: Study, table: paper.Table) -> list[str]:
+    """How many runs of each row broke down."""
+    counts = {}
+    for (name, _), record in frames.records(study, table).items():
+        counts.setdefault(name, []).append(runs.unstable(record))
+    labels = {row.name: row.label for row in table.rows}
+    if not counts:
+        return []
+    if not any(map(any, counts.values())):
+        return [f"**No run breaks down**: 0 of {sum(map(len, counts.values()))}."]
+    each = _joined([f"{sum(of)} of {len(of)} of {labels[name]}" for name, of in counts.items()])
+    return [f"**Runs that break down**: {each}."]
+
+
+def judged(study: Study, *names: str) -> list[str]:
+    """A sentence or two on each of the named claims that this study tries; on all of them, without names."""
+    table = verdicts(study, *names)
+    if (table["verdict"] == NO_PLAN).all():
+        return ["**No claim is judged**: nothing was declared before the runs of this study."]
+    return [
+        f"**{line.claim}, {line.verdict}.** *{line.statement}* {line.finding}"
+        for line in table[table["verdict"] != NOT_TRIED].itertuples()
+    ]
+
+
+def nearest(study: Study) -> list[str]:
+    """Whether SAGAN's samples lie nearer to training images than other training images do."""
+    found = [r["neighbours"] for r in frames.records(study, paper.TABLE2).values() if r.get("neighbours")]
+    found = [n for n in found if "real" in n]
+    if not found:
+        return []
+    ours, real = (float(np.mean([n[of] for n in found])) for of in ("samples", "real"))
+    compared = f"{ours:.1f}, that of training images which were not searched is {real:.1f}"
+    return [
+        f"**{'No sign' if ours >= real / 2 else 'A sign'} of copied training images.** The median distance of"
+        f" a sample to its nearest training image is {compared} (in feature space, means over the runs of"
+        " Table 2). Copies would lie near 0."
+    ]
+
+
+_TABLES = tuple(paper.TABLES.values())
+PARTS: dict[str, Callable[[Study], list[str]]] = {  # what the notebooks tell, by name
+    "table1": lambda s: [
+        *judged(s, "C3", "C4", "C5"),
+        *order(s, [paper.TABLE1]),
+        *uniform(s, [paper.TABLE1]),
+    ],
+    "table2": lambda s: [*judged(s, "C6"), *order(s, [paper.TABLE2]), *equal_time(s, [paper.TABLE2])],
+    "figure3": lambda s: [*judged(s, "C1", "C2"), *stability(s, _TABLES)],
+    "stress": lambda s: [*judged(s, "C1", "C2"), *collapses(s, paper.STRESS)],
+    "figure5": lambda s: [*judged(s, "C7"), *uniform(s, [paper.TABLE1, paper.TABLE2])],
+    "figure6": nearest,
+    "recipes": lambda s: [effects_in_words(s, paper.RECIPE_TABLE)],
+    "report": lambda s: [
+        *judged(s),
+        *order(s, _TABLES),
+        *equal_time(s, [paper.TABLE2]),
+        *stability(s, _TABLES),
+        *uniform(s, _TABLES),
+    ],
+}
+
+
+def found(study: Study, notebook: str) -> list[str]:
+    """What the study found on a notebook's question, most important first. Raises ReproError for a notebook
+    without findings.
+    """
+    return PARTS[choose("findings of notebook", notebook, PARTS)](study)
+
+
+def where_it_holds(study: Study) -> str:
+    """The scale that all of it is limited to."""
+    p = study.preset
+    return (
+        f"All of this holds for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
+        f" {p.channels}, {p.steps:,} updates of batch {p.batch_size} and"
+        f" {study.seeds} training seed{'s' if study.seeds > 1 else ''} a row, and nowhere else."
+    )
+
+
+def in_brief(study: Study) -> str:
+    """What was found, as one line of a terminal."""
+    table = verdicts(study)
+    if (table["verdict"] == NO_PLAN).all():
+        short = too_short(study, standings(study, _TABLES))
+        return "No plan was declared, so no claim is judged." + (
+            " Every row's FID is at the level of noise." if short else ""
+        )
+    tried = table[table["verdict"] != NOT_TRIED]
+    counts = [f"{n} {verdict}" for verdict, n in tried["verdict"].value_counts(sort=False).items()]
+    text = f"Of {len(tried)} claims {_joined(counts)}."
+    main = tried[tried["claim"] == "C4"]
+    return text if main.empty else f"{text} Does attention help? {main['finding'].item()}"
+
+
+def next_step(study: Study) -> str:
+    """The command that tells more."""
+    name, plan = study.preset.name, read_plan(study)
+    if plan is None:
+        return (
+            "`repro reproduce --preset cifar10-cpu` does the same with photographs, in hours."
+            if study.preset.dataset == "symmetric_shapes"
+            else f"`repro accept --preset {name}` makes these runs the reference."
+        )
+    if OPEN in set(comparisons(study)["outcome"]) and study.seeds < plan.most_seeds:
+        return (
+            f"`repro reproduce --preset {name} --until-settled` trains more seeds of the rows that are"
+            f" still open, at most {plan.most_seeds} seeds."
+        )
+    return f"The plan is through. `repro accept --preset {name}` makes these runs the reference."

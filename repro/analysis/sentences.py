@@ -1,0 +1,169 @@
+"""What comparisons found, as sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..studies.study import Study, rows
+from . import labels
+from .comparisons import INERT, NOT_DECLINED, TOO_SHORT, UNSTABLE, Judged
+from .plan import Plan
+from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, Look, share
+
+FACTOR_FROM = 0.5  # of a difference of logarithms
+
+
+def names(which: Sequence[str]) -> str:
+    """Rows by their labels: "attention at 8 and 16"."""
+    parts = [rows()[row].label for row in which]
+    start = parts[0].rsplit(" ", 1)[0]
+    if len(parts) > 1 and all(label.rsplit(" ", 1)[0] == start for label in parts):
+        parts[1:] = [label.rsplit(" ", 1)[1] for label in parts[1:]]
+    return " and ".join(parts)
+
+
+def sentence(j: Judged, plan: Plan, study: Study) -> str:
+    """What one comparison found, as a person would say it."""
+    c = j.comparison
+    if c.measure == "collapses":
+        return _of_collapses(j)
+    if sum(j.broken.values()) and j.outcome == UNSTABLE:
+        return (
+            f"{compared(j, study)}: unstable, {sum(j.broken.values())} of {j.seeds * len(j.broken)} runs"
+            " broke down, so nothing is concluded."
+        )
+    if not j.looks:
+        return f"{compared(j, study)}: {_of_outcome(j, plan)}" + (f" ({j.remark})." if j.remark else ".")
+    at = {budget: j.look(budget) for budget in j.looks}
+    text = f"{compared(j, study)}: {_of_outcome(j, plan)}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
+    if j.outcome == OPEN:
+        text += (
+            f" About {j.needed} seeds would settle it at the present spread."
+            if j.needed
+            else _left_open(j, plan)
+        )
+    if j.at and j.seeds > j.at:
+        text += f" With all {j.seeds} seeds: " + _ranges(
+            j, {budget: looks[-1] for budget, looks in j.looks.items()}
+        )
+        text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
+    if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
+        text += (
+            f" A change as large as the paper's {per_cent(max(j.published.values(), key=abs), 0)} per cent is"
+            " not seen."
+        )
+    return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
+
+
+def compared(j: Judged, study: Study) -> str:
+    """What is compared with what, and by which score."""
+    c = j.comparison
+    if c.measure == "attention":
+        what = (
+            "colours that its maps attend to, against those under another image's map"
+            if c.quantity == "colour"
+            else "distance that its maps reach, against a map of the nearest 3x3 positions"
+        )
+        return f"{names(c.rows)[0].upper()}{names(c.rows)[1:]}, {what}"
+    metric = labels.heading(j.metric, study.preset)
+    what = {
+        "decline": f"decline of {metric}",
+        "interaction": f"{metric} of structured classes relative to textured ones",
+        "structured": f"{metric} of structured classes",
+    }.get(c.measure, metric)
+    better, worse = names(c.side(better=True)), names(c.side(better=False))
+    return f"{better[0].upper()}{better[1:]} against {worse}, {what}"
+
+
+def _of_outcome(j: Judged, plan: Plan) -> str:
+    """The outcome in the words of its sentence."""
+    look = j.look()
+    small = (
+        look is not None
+        and j.outcome in (SUPPORTED, CONTRADICTED)
+        and max(abs(look.low), abs(look.high)) < plan.margin
+    )
+    by = f", by less than {100 * (math.exp(plan.margin) - 1):.0f} per cent" if small else ""
+    attends = j.comparison.measure == "attention"
+    better, worse = (
+        ("nearer in colour", "farther in colour")
+        if j.comparison.quantity == "colour"
+        else ("farther", "less far")
+        if attends
+        else ("better", "worse")
+    )
+    return {
+        SUPPORTED: f"{better}{by}",
+        CONTRADICTED: f"{worse}{by}",
+        NO_DIFFERENCE: f"no difference of {100 * (math.exp(plan.margin) - 1):.0f} per cent or more",
+        OPEN: "open",
+        DEPENDS: "better at one budget and worse at another",
+        TOO_SHORT: "too short to rank",
+        INERT: "the map is uniform within 1 per cent, so it says nothing",
+        NOT_DECLINED: (
+            f"{names(j.comparison.side(better=False))} has not declined at this budget, so there is no"
+            " decline to remove"
+        ),
+    }[j.outcome]
+
+
+def _as_outcome(outcome: str) -> str:
+    return {UNSTABLE: "unstable (a later run broke down)"}.get(outcome, outcome)
+
+
+def _changes(j: Judged, at: dict[str, Look]) -> str:
+    """How much the better side changes the score, at one look of each budget, and which way is better."""
+    if j.comparison.measure == "attention":
+        return f"The difference is {_ranges(j, at)}"
+    name, grows = labels.METRICS.get(j.metric, (j.metric, False))[:2]
+    what = "The decline" if j.comparison.measure == "decline" else f"{name[0].upper()}{name[1:]}"
+    return f"{what} changes by {_ranges(j, at)}, {'higher' if grows else 'lower'} is better"
+
+
+def _ranges(j: Judged, at: dict[str, Look]) -> str:
+    """The change of a score, or of what attention maps measure, as intervals: one for each budget."""
+    grows = j.comparison.measure == "attention" or labels.METRICS[j.metric][1]
+    parts = [
+        interval(*(float(v) for v in ((look.low, look.high) if grows else (-look.high, -look.low))))
+        for look in at.values()
+    ]
+    if len(parts) > 1:
+        parts = [f"{part} at equal {budget}" for part, budget in zip(parts, at, strict=True)]
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def interval(low: float, high: float, unit: str = " per cent") -> str:
+    """A difference of logarithms for a reader: in per cent, and as a factor where per cent of a logarithm
+    mislead.
+    """
+    if math.isnan(low):
+        return "no interval"
+    if max(abs(low), abs(high)) > FACTOR_FROM:
+        return f"a factor of {math.exp(low):.2f} to {math.exp(high):.2f}"
+    return f"{per_cent(low)} to {per_cent(high)}{unit}"
+
+
+def per_cent(value: float, digits: int = 1) -> str:
+    """A difference of logarithms in per cent, with its sign; as a plain size where no digits are wanted."""
+    return f"{100 * value:+.{digits}f}" if digits else f"{100 * abs(value):.0f}"
+
+
+def _left_open(j: Judged, plan: Plan) -> str:
+    widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
+    if j.seeds >= plan.most_seeds:
+        return (
+            f" It stays open at {plan.most_seeds} seeds, which would have found a difference of"
+            f" {per_cent(widest, 0)} per cent."
+        )
+    return f" More than {plan.most_seeds} seeds would be needed at the present spread."
+
+
+def _of_collapses(j: Judged) -> str:
+    (worse,), (better,) = j.comparison.side(better=False), j.comparison.side(better=True)
+    counts = [
+        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} runs collapse"
+        + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
+        for row in (worse, better)
+    ]
+    return "; ".join(counts) + (f" ({j.remark})." if j.remark else ".")

@@ -1,0 +1,64 @@
+"""How the rows of tables stand: scores by step, and what a step costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import paper, runs
+from ..studies.study import Study, configure, run_name
+from . import frames
+from .plan import read as read_plan
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row among others: its label, records by seed, D updates a step, and what a step costs (the cheapest
+    row's is 1).
+    """
+
+    label: str
+    records: list[dict]
+    d_steps: int
+    cost: float = 1.0
+
+    def fid(self, step: float) -> float:
+        """The mean FID over seeds at the scored step nearest to `step`, the lower one of two."""
+        nearest = [
+            min(record["scores"], key=lambda s: (abs(s["step"] - step), s["step"])) for record in self.records
+        ]
+        return float(np.mean([score["fid"] for score in nearest]))
+
+    @property
+    def last_step(self) -> int:
+        """The last scored step."""
+        return self.records[0]["final"]["step"]
+
+
+def standings(study: Study, tables: Iterable[paper.Table]) -> list[Standing]:
+    """The rows of the tables that have run and did not break down, each run once."""
+    rows = {}
+    for table in tables:
+        found = frames.records(study, table)
+        for row in table.rows:
+            records = [record for (name, _), record in found.items() if name == row.name]
+            if records and not any(map(runs.unstable, records)):
+                rows.setdefault(run_name(row, study.preset), (row, records))
+    plan = read_plan(study)
+    costs = {name: _cost(name, records, plan) for name, (_, records) in rows.items()}
+    return [
+        Standing(
+            row.label, records, configure(row, study.preset).recipe.d_steps, costs[name] / min(costs.values())
+        )
+        for name, (row, records) in rows.items()
+    ]
+
+
+def _cost(row: str, records: list[dict], plan) -> float:
+    """What a step costs: as the plan declares it, else the seconds that training took."""
+    if plan is not None and row in plan.cost:
+        return plan.cost[row]
+    seconds = [r["provenance"].get("train_seconds", r["provenance"]["wall_seconds"]) for r in records]
+    return float(np.mean([s / r["step"] for s, r in zip(seconds, records, strict=True)]))

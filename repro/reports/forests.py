@@ -1,0 +1,160 @@
+"""Forest plots: differences with their intervals, a line each."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import paper
+from ..analysis import labels, plan, setting
+from ..analysis.effects import effects as measured_effects
+from ..analysis.verdicts import comparisons as measured
+from ..studies.study import Study
+from .figures import COLOURS, caption, empty, finished, legend
+
+FACTORS_FROM = 50  # per cent: beyond it the axis shows factors, as per cent of a logarithm mislead
+REACH = 26.0  # per cent that a panel shows at least on either side
+PAPERS = {  # column of `comparisons` -> its marker and label
+    "paper": ("D", "the paper's, same rows"),
+    "paper_relative": ("s", "the paper's, same size relative to the image"),
+}
+
+
+def comparisons(study: Study, brief: bool = False) -> Figure:
+    """Each comparison behind a verdict: our interval, the margin as a band, the paper's own difference. A
+    panel for differences in per cent, one for those at several budgets, one for attention maps; gains are in
+    the claim's direction, on a logarithmic axis. brief: those of the plan's own score alone.
+    """
+    frame, declared = measured(study), plan.read(study)
+    frame = frame[frame["low"].notna()]
+    if brief and declared:
+        own = f", {labels.heading(declared.metric, study.preset)}"
+        frame = frame[frame["comparison"].str.endswith(own)]
+        frame = frame.assign(comparison=frame["comparison"].str.removesuffix(own))
+    if frame.empty:
+        return empty("no comparison has an interval yet")
+    several = frame.groupby(["claim", "comparison"])["budget"].transform("size") > 1
+    maps = frame["measure"] == "attention"
+    panels = [
+        part.reset_index(drop=True)
+        for part in (frame[~several & ~maps], frame[several], frame[maps])
+        if len(part)
+    ]
+    figure, axes = plt.subplots(
+        len(panels),
+        1,
+        figsize=(11, sum(0.9 + 0.46 * len(part) for part in panels) + 1.6),
+        squeeze=False,
+        height_ratios=[len(part) + 1.2 for part in panels],
+        layout="constrained",
+    )
+    for axis, part in zip(axes[:, 0], panels, strict=True):
+        _forest(axis, part, declared.margin)
+    how = "right of the middle: as the paper claims; intervals hold over all looks of the plan"
+    what = labels.heading(declared.metric, study.preset) if brief else "the comparisons behind the verdicts"
+    caption(figure, study, f"{setting.data_name(study)}, {study.preset.resolution} px: {what}", how)
+    legend(figure, 2)
+    return finished(figure)
+
+
+def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
+    """One panel of `comparisons`: a line a comparison and budget."""
+    ours = frame[["low", "high", "gain"]].abs().max(axis=None)
+    of_paper = frame["paper_relative"].abs().max()
+    reach = 1.15 * max(REACH, ours, 0 if math.isnan(of_paper) else of_paper)
+    axis.axvspan(
+        -100 * margin,
+        100 * margin,
+        color="0.87",
+        label=f"differences that do not count ({100 * math.expm1(margin):.0f} %)",
+    )
+    axis.axvline(0, color="0.3", linewidth=1)
+    _intervals(axis, frame, "gain", 0, "ours, with its interval")
+    _papers(axis, frame, reach)
+    for line in frame.itertuples():
+        axis.annotate(
+            f"{line.outcome}, {line.seeds} seeds",
+            (1.01, line.Index),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9,
+        )
+    axis.set(yticks=frame.index, ylim=(len(frame) - 0.4, -0.6), xlim=(-reach, reach))
+    budgets = frame["budget"].nunique() > 1
+    names = frame["claim"] + ": " + frame["comparison"]
+    names += (", at equal " + frame["budget"]) if budgets else ""
+    axis.set_yticklabels([textwrap.fill(name, 60) for name in names], fontsize=9)
+    if ours > FACTORS_FROM:
+        factors = [f for f in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if abs(100 * math.log(f)) < reach]
+        axis.set(xticks=[100 * math.log(f) for f in factors], xticklabels=[f"x{f:g}" for f in factors])
+        axis.set_xlabel("gain as a factor; right of 1: as claimed", fontsize=10)
+    else:
+        axis.set_xlabel("gain in per cent; right of 0: as claimed", fontsize=10)
+
+
+def _intervals(axis: Axes, frame: pd.DataFrame, middle: str, colour: int, label: str) -> None:
+    errors = [frame[middle] - frame["low"], frame["high"] - frame[middle]]
+    errors = [of.fillna(0) for of in errors]
+    axis.errorbar(
+        frame[middle], frame.index, xerr=errors, fmt="o", color=COLOURS[colour], capsize=3, label=label
+    )
+
+
+def _papers(axis: Axes, frame: pd.DataFrame, reach: float) -> None:
+    """The paper's own differences; an arrow with the number where it lies outside."""
+    for column, (marker, label) in PAPERS.items():
+        shown = frame[column].abs() <= reach
+        if shown.any():
+            axis.plot(
+                frame[column][shown],
+                frame.index[shown],
+                marker,
+                color=COLOURS[1],
+                fillstyle="none",
+                markersize=8,
+                label=label,
+            )
+    for y in frame.index[frame["paper"].abs() > reach]:
+        value = frame["paper"][y]
+        side = math.copysign(1, value)
+        arrow = ("", " \N{RIGHTWARDS ARROW}") if side > 0 else ("\N{LEFTWARDS ARROW} ", "")
+        axis.annotate(
+            f"{arrow[0]}paper: {value:+.0f} %{arrow[1]}",
+            (side * reach, y - 0.12),
+            ha="right" if side > 0 else "left",
+            va="bottom",
+            color=COLOURS[1],
+            fontsize=9,
+        )
+
+
+def effects(study: Study, table: paper.Table) -> Figure:
+    """Each row's change of FID against the reference with its interval, in per cent, the largest first;
+    attention's own in another colour, with its interval as a band behind the others.
+    """
+    frame = measured_effects(study, table)
+    if frame.empty:
+        return empty("no scored runs")
+    figure, axis = plt.subplots(figsize=(9, 2.0 + 0.36 * len(frame)), layout="constrained")
+    axis.axvline(0, color="0.3", linewidth=1)
+    own = frame["row"] == "recipe_none"
+    if own.any() and frame[own]["low"].notna().all():
+        axis.axvspan(frame[own]["low"].item(), frame[own]["high"].item(), color=COLOURS[1], alpha=0.12)
+    for which, colour, label in ((~own, 0, "a changed setting"), (own, 1, "attention left out")):
+        if which.any():
+            _intervals(axis, frame[which], "difference", colour, f"{label}, 95 % interval")
+    heading, reference = labels.heading("fid", study.preset), table.reference.removeprefix("recipe_")
+    axis.set(
+        yticks=frame.index,
+        yticklabels=frame["label"],
+        xlabel=f"change of {heading} against {reference}, per cent; left of 0: better",
+    )
+    axis.invert_yaxis()
+    caption(figure, study, table.title, f"up to {frame['seeds'].max()} seeds a row")
+    legend(figure, 2)
+    return finished(figure)

@@ -1,0 +1,74 @@
+"""What a study found, in sentences that hold whatever the numbers are."""
+
+import dataclasses
+
+import pytest
+
+from repro import paper, runs
+from repro.analysis import findings, sections
+from repro.errors import ReproError
+from repro.studies.study import Study
+from tests.analysis.helpers import GOOD, scaled
+
+
+def text(study, notebook):
+    return " ".join(findings.found(study, notebook))
+
+
+def change(study, only=None, **fields):
+    """Set fields of the study's records, or of one run's alone."""
+    for path in study.folder.glob("runs/*/seed*/run.json"):
+        run = runs.Run(path.parent)
+        if only is None or (path.parent.parent.name, path.parent.name) == (only[0], f"seed{only[1]}"):
+            run.write(run.read() | fields)
+
+
+def test_rows_are_ordered_by_their_mean_and_their_spread_is_said(study_of):
+    study = study_of({"none": [100, 110], "attention_16": [80, 90]})
+    found = text(study, "table1")
+    assert "attention at 16 85, no block 105" in found and "An order of means is no verdict" in found
+    assert "may be chance" in text(study_of({"none": [100], "attention_16": [80]}), "table1")
+
+
+def test_rows_at_the_level_of_noise_are_not_ordered(study_of):
+    study = study_of({"none": [100, 110], "attention_16": [80, 90]})
+    change(study, noise={"fid": 150.0})
+    found = text(study, "table1")
+    assert "Too short to rank" in found and "Order at the last step" not in found
+
+
+def test_a_study_without_a_plan_or_without_runs_says_so(study_of, tmp_path):
+    assert "No claim is judged" in text(study_of({"none": [100]}), "report")
+    empty = Study("rehearsal", executor="none", out=str(tmp_path / "nothing"))
+    assert findings.found(empty, "figure6") == [] and "Nothing yet" in sections.found(empty, "figure6").data
+
+
+def test_claims_are_told_by_their_verdicts_and_those_not_tried_left_out(study_of, declare):
+    rows = {"none": scaled(GOOD, 2), "attention_8": GOOD, "attention_16": GOOD}
+    study = declare(study_of(rows | {"residual_8": GOOD, "residual_16": GOOD}))
+    found = text(study, "table1")
+    assert "**C4, supported.**" in found and "C3" not in found
+    assert findings.in_brief(study).startswith("Of ") and "1 supported" in findings.in_brief(study)
+
+
+def test_a_collapsed_run_is_counted_and_its_row_not_ordered(study_of):
+    study = study_of({"sn_d": [100, 90], "sn_g_d": [80, 80]})
+    change(study, only=("sn_d", 1), status="collapsed")
+    assert "breaks down at this budget**: 1 of 2" in text(study, "figure3")
+
+
+def test_every_notebook_but_the_scores_has_findings_of_its_name():
+    wanted = {table.name for table in paper.WITH_NOTEBOOK.values()} | {"figure5", "figure6", "report"}
+    assert set(findings.PARTS) == wanted
+    with pytest.raises(ReproError, match="findings of notebook"):
+        findings.found(Study("rehearsal", executor="none"), "no such")
+
+
+def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_of):
+    study = study_of({"none": [100]})
+    assert "mirrored" in sections.setup(study).data
+    photographs = dataclasses.replace(study.preset, dataset="cifar10")
+    study.preset = photographs
+    assert "mirrored" not in sections.setup(study).data
+    assert sections.table(study, paper.TABLE2).data.startswith("*No run of")
+    assert sections.averaged(study, paper.TABLE1) is None and sections.extractors(study, paper.TABLE1) is None
