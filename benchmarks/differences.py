@@ -13,11 +13,11 @@ import torch
 from torch.nn.utils import parametrize
 
 from repro.config import Config
-from repro.data import images
+from repro.data import images, loading
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.scoring import attention
-from repro.scoring.evaluate import latents, to_uint8
+from repro.scoring.sampling import latents, to_uint8
 from repro.studies import study
 from repro.training import draws, updates
 
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    loaded = images.load(PRESETS[given.preset], given.data or None)
+    loaded = loading.load(PRESETS[given.preset], given.data or None)
     row = study.rows()["attention_16"]
     for name, changes in VARIANTS.items():
         config = images.with_data(study.configure(row, PRESETS[given.preset]), loaded)

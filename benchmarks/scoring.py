@@ -18,7 +18,7 @@ from repro.config import Config
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.recipes import Recipe
-from repro.scoring import evaluate, features, metrics
+from repro.scoring import extraction, features, metrics, sampling
 from repro.scoring.features import load_extractor
 from repro.training import updates
 
@@ -44,13 +44,13 @@ class Light(torch.nn.Module):
 
 
 def theirs(light: Light, images: np.ndarray, reference: metrics.Statistics) -> float:
-    batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(evaluate.BATCH))
+    batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(sampling.BATCH))
     found = fid.get_model_features(
         lambda z: next(batches),
         light.of_resized,
         mode="clean",
         num_gen=len(images),
-        batch_size=evaluate.BATCH,
+        batch_size=sampling.BATCH,
         device=torch.device("cpu"),
         verbose=False,
     ).astype(np.float64)
@@ -60,7 +60,7 @@ def theirs(light: Light, images: np.ndarray, reference: metrics.Statistics) -> f
 
 
 def ours(light: Light, images: np.ndarray, reference: metrics.Statistics) -> float:
-    return metrics.frechet_distance(reference, evaluate.extract(light, images).statistics[""])
+    return metrics.frechet_distance(reference, extraction.extract(light, images).statistics[""])
 
 
 def timed(call, *arguments) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def sides(repeats: int, one, other) -> tuple[list[float], list[float], float]:
 def against_clean_fid(repeats: int):
     rng, light = np.random.default_rng(0), Light()
     images, real = (rng.integers(low, 256, (IMAGES, 32, 32, 3), dtype=np.uint8) for low in (0, 60))
-    reference = evaluate.extract(light, real).statistics[""]
+    reference = extraction.extract(light, real).statistics[""]
     mixing = rng.normal(size=(2048, 2048)) / 45
     a, b = (metrics.Statistics.of(rng.normal(size=(5000, 2048)) @ mixing + shift) for shift in (0, 0.1))
 
@@ -116,9 +116,9 @@ def share_of_a_run(repeats: int):
     scoring, training = [], []
     for _ in range(repeats):
         images, seconds = timed(
-            lambda: evaluate.sample(generator, config, part, updates.native_precision(preset.precision))[0]
+            lambda: sampling.sample(generator, config, part, updates.native_precision(preset.precision))[0]
         )
-        scoring.append((seconds + timed(evaluate.extract, extractor, images)[1]) * preset.samples / part)
+        scoring.append((seconds + timed(extraction.extract, extractor, images)[1]) * preset.samples / part)
         training.append(timed(lambda: [step() for _ in range(10)])[1] * preset.steps / 10)
     share = statistics.median(s / t for s, t in zip(scoring, training, strict=True))
     yield Line(f"{preset.samples:,}-sample score, share of a run", "", share, target="< 0.1")

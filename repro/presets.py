@@ -12,7 +12,7 @@ class Preset:
     """The scale of a study: data, size, budget, scoring and arithmetic."""
 
     name: str
-    dataset: str  # a name in data.DATASETS
+    dataset: str  # a name in loading.DATASETS
     resolution: int  # pixels
     channels: int  # base width ch: G ends and D starts with this many channels
     batch_size: int

@@ -7,7 +7,7 @@ import torch
 
 from repro import runs
 from repro.analysis import plan
-from repro.data import images
+from repro.data import images, loading
 from repro.presets import PRESETS
 from repro.recipes import Recipe
 from repro.studies import study
@@ -28,7 +28,7 @@ def rehearsal():
 
 @pytest.fixture(scope="session")
 def shapes_data(rehearsal):
-    return images.load(rehearsal)
+    return loading.load(rehearsal)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from repro import cli, paper, runs
-from repro.data import images
+from repro.data import loading
 from repro.presets import PRESETS
 from repro.reports import files
 from repro.studies import executors, notebooks, study, trainer
@@ -301,7 +301,7 @@ def test_committed_results_are_whole():
                 assert record["config"]["preset"]["steps"] == PRESETS[folder.name].steps
                 if folder.name in ("smoke", "rehearsal"):
                     assert (
-                        record["config"]["data_fingerprint"] == images.load(PRESETS[folder.name]).fingerprint
+                        record["config"]["data_fingerprint"] == loading.load(PRESETS[folder.name]).fingerprint
                     )
                 assert record["provenance"]["code"]["dirty"] is False
                 assert committed.run(task.row, task.seed).picture("samples").exists()

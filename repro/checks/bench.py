@@ -18,7 +18,7 @@ from types import ModuleType
 import pandas as pd
 
 from .. import runs
-from ..analysis.frames import to_markdown
+from ..analysis.tables import to_markdown
 from ..errors import ReproError, choose
 
 log = logging.getLogger(__name__)

@@ -15,11 +15,13 @@ import torch
 
 from .. import paper
 from ..config import Config
-from ..data.images import SHAPES_COUNT, Batches, ImageData
+from ..data.images import Batches, ImageData
+from ..data.loading import SHAPES_COUNT
 from ..errors import ReproError
 from ..networks import resnet
 from ..presets import Preset
-from ..scoring import evaluate
+from ..scoring import sampling
+from ..scoring.extraction import extract
 from ..scoring.features import load_extractor
 from ..studies.study import Study
 from ..training import draws, loop, updates
@@ -93,7 +95,7 @@ def measure(config: Config, device: str) -> Cost:
     scale = preset.batch_size / batch
     update_d = scale * _seconds(lambda: updates.update_d(small, g, d, optimiser_d, *of_d, precision), device)
     update_g = scale * _seconds(lambda: updates.update_g(small, g, d, optimiser_g, *of_g, precision), device)
-    image = _seconds(lambda: evaluate.sample(g, small, batch, precision, device), device) / batch
+    image = _seconds(lambda: sampling.sample(g, small, batch, precision, device), device) / batch
     states = [t for module in (g, d, optimiser_g, optimiser_d) for t in _tensors(module.state_dict())]
     return Cost(update_d, update_g, image, sum(t.numel() * t.element_size() for t in states))
 
@@ -112,9 +114,9 @@ def extraction(preset: Preset, device: str) -> float | None:
         log.warning("%s", error)
         return None
     images = np.random.default_rng(0).integers(
-        0, 256, (evaluate.BATCH // 5, preset.resolution, preset.resolution, 3), dtype=np.uint8
+        0, 256, (sampling.BATCH // 5, preset.resolution, preset.resolution, 3), dtype=np.uint8
     )
-    return _seconds(lambda: evaluate.extract(extractor, images), device) / len(images)
+    return _seconds(lambda: extract(extractor, images), device) / len(images)
 
 
 def measure_rows(study: Study, device: str) -> dict[str, Cost]:

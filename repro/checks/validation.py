@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from .. import runs
-from ..data.images import ImageData, load
+from ..data.images import ImageData
+from ..data.loading import load
 from ..errors import ReproError
 from ..rng import stream
 from ..studies.study import Study
@@ -76,18 +77,19 @@ def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = T
     """Scores of `sets` of the preset's held-out training images against its references. A line per set:
     COLUMNS, or without `extended` those of them that need no pairs of images.
     """
-    from ..scoring import evaluate
+    from ..scoring import extraction, metrics
     from ..scoring.features import load_extractor
+    from ..scoring.scores import score
 
     preset = study.preset
     order = stream("references", preset.sampling_seed).permutation(len(loaded.images))
     count = min(preset.references, len(loaded.images) // 2)
     pool = order[count:]
     network = load_extractor(extractor)
-    real = evaluate.extract_reference(network, loaded, np.sort(order[:count]), evaluate.KEPT)
+    real = extraction.extract_reference(network, loaded, np.sort(order[:count]), metrics.KEPT)
     lines = []
     for name, strength, images in sets(loaded, pool, min(preset.samples, len(pool))):
-        found = evaluate.score(real, evaluate.extract(network, images, evaluate.KEPT), extended)
+        found = score(real, extraction.extract(network, images, metrics.KEPT), extended)
         lines.append(
             {"set": name, "strength": strength, "images": len(images)}
             | {c: found[c] for c in COLUMNS[3:] if c in found}

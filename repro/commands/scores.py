@@ -38,14 +38,14 @@ def score(
     """Score any set of images against any other: FID, KID, Inception score, precision, recall."""
     import pandas as pd
 
-    from ..data.images import read_images
-    from ..scoring import evaluate
+    from ..data.loading import read_images
     from ..scoring.features import check_extractor, load_extractor
+    from ..scoring.scores import score_images
 
     check_extractor(extractor)
     generated, real = read_images(images, resolution), read_images(reference, resolution)
     network = load_extractor(extractor)
-    scores, classes = evaluate.score_images(network, generated, real, by_class)
+    scores, classes = score_images(network, generated, real, by_class)
     if classes:
         scores["intra_fid"] = sum(classes.values()) / len(classes)
     definition = {
@@ -142,7 +142,7 @@ def sample(
     """Draw images of a trained generator."""
     from ..data import sheets
     from ..reports import export as exports
-    from ..scoring import evaluate
+    from ..scoring import sampling
 
     config, g, precision = exports.generator(source)
     if label is not None and label >= config.num_classes:
@@ -150,7 +150,7 @@ def sample(
             f"--class is {label} and this generator knows {config.num_classes} classes: choose from 0 to"
             f" {config.num_classes - 1}."
         )
-    images, _ = evaluate.sample(g, config, n, precision, seed=seed, label=label)
+    images, _ = sampling.sample(g, config, n, precision, seed=seed, label=label)
     runs.write_atomically(out, sheets.square(images))
     say(f"{n} images of {config.preset.resolution} px: {out}")
 

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from .options import (
     table_names,
 )
 from .printing import print_frame, relative, say, say_in_brief
+
+if TYPE_CHECKING:
+    from ..studies.study import Study
 
 
 def reproduce(
@@ -60,13 +63,38 @@ def reproduce(
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside
     results/PRESET.
     """
-    from ..analysis.settle import until_settled
     from ..reports import files
     from ..studies.study import Study
-    from ..studies.trainer import ensure
 
     start = time.monotonic()
     names = table_names(tables, preset)
+    _refuse_contradictions(settled, seeds, tables, most_seeds)
+    study = Study(
+        preset,
+        PRESETS[choose("preset", preset, PRESETS)].seeds if seeds is None else seeds,
+        executor,
+        out=out,
+        data=data,
+        jobs=jobs,
+        max_minutes=min(max_minutes, 60 * max_hours),
+        address=address,
+        devices=devices,
+        compiled=compiled,
+    )
+    if settled:
+        names = _settle(study, most_seeds)
+    else:
+        _train_missing(study, names)
+    files.write_notebooks(study, names, study.folder)
+    say_in_brief(study, study.folder)
+    _print_study(study, names)
+    _print_difference(study, Study(preset, study.seeds, executor="none", out="results"), names)
+    say(f"{time.monotonic() - start:.0f} s in all.")
+
+
+def _refuse_contradictions(
+    settled: bool, seeds: int | None, tables: str | None, most_seeds: int | None
+) -> None:
     if settled and (seeds or tables):
         raise ReproError(
             "With --until-settled the plan says which rows and seeds are trained: leave --seeds and --tables"
@@ -76,33 +104,23 @@ def reproduce(
         raise ReproError(
             "--most-seeds goes with --until-settled: name the number of training seeds with --seeds."
         )
-    if seeds is None:
-        seeds = PRESETS[choose("preset", preset, PRESETS)].seeds
-    minutes = min(max_minutes, 60 * max_hours)
-    study = Study(
-        preset,
-        seeds,
-        executor,
-        out=out,
-        data=data,
-        jobs=jobs,
-        max_minutes=minutes,
-        address=address,
-        devices=devices,
-        compiled=compiled,
-    )
-    if settled:
-        until_settled(study, most_seeds, say)
-        study.seeds = Study.in_folder(str(study.folder)).seeds
-        names = study.finished_tables()
-    else:
-        say(f"{len(study.tasks(names))} runs of preset {preset}, {len(study.missing(names))} to train.")
-        ensure(study, *names)
-    files.write_notebooks(study, names, study.folder)
-    say_in_brief(study, study.folder)
-    _print_study(study, names)
-    _print_difference(study, Study(preset, study.seeds, executor="none", out="results"), names)
-    say(f"{time.monotonic() - start:.0f} s in all.")
+
+
+def _settle(study: Study, most_seeds: int | None) -> list[str]:
+    """Train until nothing is open by the plan. Returns the tables that are finished then."""
+    from ..analysis.settle import until_settled
+
+    until_settled(study, most_seeds, say)
+    study.seeds = study.in_folder(str(study.folder)).seeds
+    return study.finished_tables()
+
+
+def _train_missing(study: Study, names: list[str]) -> None:
+    from ..studies.trainer import ensure
+
+    missing = len(study.missing(names))
+    say(f"{len(study.tasks(names))} runs of preset {study.preset.name}, {missing} to train.")
+    ensure(study, *names)
 
 
 def train(
@@ -263,7 +281,7 @@ def estimate(
     say("\n".join(f"* {text}" for text in assumptions))
 
 
-def _print_study(study, names: list[str]) -> None:
+def _print_study(study: Study, names: list[str]) -> None:
     from .. import paper
     from ..analysis import tables
     from ..analysis.effects import show_effects
@@ -282,7 +300,7 @@ def _print_study(study, names: list[str]) -> None:
         say(in_words(study))
 
 
-def _print_difference(study, committed, names: list[str]) -> None:
+def _print_difference(study: Study, committed: Study, names: list[str]) -> None:
     from ..analysis import frames
 
     both = frames.difference_to(study, committed, names)

@@ -17,7 +17,7 @@ from .. import runs
 from ..config import Config
 from ..data import sheets
 from ..networks.layers import SelfAttention
-from .evaluate import latents, to_uint8
+from .sampling import latents, to_uint8
 
 IMAGES = 64  # samples behind the statistics of one scored step
 SHOWN = 4  # of them in the picture

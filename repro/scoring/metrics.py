@@ -16,14 +16,14 @@ from ..errors import ReproError
 from ..rng import stream
 
 KERNEL_ROWS = 500  # of a matrix of kernel values that are in memory at once
+KEPT = 10_000  # features used for KID, precision and recall, which compare image with image
 # images of a class, real and generated, for its KID: unbiased for any number, so few only spread it. A random
-# 50,000 of ImageNet
+# 50,000 of ImageNet hold 28 of its rarest class
 KID_PER_CLASS = 20
-# hold 28 of its rarest class
 # images of a class, real and generated, for an intra-class FID: our choice. Small samples read high (`repro
-# validate --preset cifar10-cpu`:
+# validate --preset cifar10-cpu`: real images 251 at 1,000, 9 extrapolated to endless many), so these FIDs
+# compare rows of equal counts only
 MINIMUM_PER_CLASS = 500
-# real images 251 at 1,000, 9 extrapolated to endless many), so these FIDs compare rows of equal counts only
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.images import cache_folder
+from ..data.cache import cache_folder
 from ..errors import ReproError
 from ..presets import PRESETS
 

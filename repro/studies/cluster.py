@@ -107,10 +107,8 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         )
     shared = Path(job["token"]).exists()
     out = job["out"] if shared else os.path.expandvars(os.path.expanduser(job["scratch"]))
-    run, name = (
-        runs.Run(runs.run_folder(out, job["preset"], job["row"], job["seed"])),
-        f"{job['row']}/seed{job['seed']}",
-    )
+    run = runs.Run(runs.run_folder(out, job["preset"], job["row"], job["seed"]))
+    name = f"{job['row']}/seed{job['seed']}"
     run.folder.mkdir(parents=True, exist_ok=True)
     if not shared:
         for file, content in (job["files"] | ray.get(board.files.remote(name))).items():
@@ -129,6 +127,10 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         seen.update(stamps)
         return {f: (run.folder / f).read_bytes() for f in changed}
 
+    def report(with_files: bool) -> bool:
+        """Tell the driver that the run lives, with new files or without; says whether it should stop."""
+        return ray.get(board.report.remote(name, node, news() if with_files else {}))
+
     words = command(
         job["preset"],
         job["row"],
@@ -143,18 +145,25 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         process = subprocess.Popen(
             words, stdout=f, stderr=f, env=os.environ | job["environment"], preexec_fn=dies_with_parent
         )
+    _watch(process, report)
+    return process.returncode, last_line(run.folder / "train.log")
+
+
+def _watch(process: subprocess.Popen, report: Callable[[bool], bool]) -> None:
+    """Report until the process has ended, with files each SEND_SECONDS and at the end; ask it to stop when a
+    report says so.
+    """
     sent_at, reported_at, asked = time.monotonic(), -math.inf, False
     while process.poll() is None:
         now = time.monotonic()
         if now - reported_at > REPORT_SECONDS:
             due, reported_at = now - sent_at > SEND_SECONDS, now
             sent_at = now if due else sent_at
-            if ray.get(board.report.remote(name, node, news() if due else {})) and not asked:
+            if report(due) and not asked:
                 process.terminate()  # it writes a checkpoint at its next step
                 asked = True
         time.sleep(0.2)
-    ray.get(board.report.remote(name, node, news()))
-    return process.returncode, last_line(run.folder / "train.log")
+    report(True)
 
 
 class RayExecutor(Executor):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from .. import runs
 from ..errors import ReproError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from .study import Study, Task
 
 # glibc keeps freed memory, in huge pages: training at width 16 is 5 % faster when a step's tensors fault in
@@ -105,9 +108,7 @@ class Executor(ABC):
         """
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        waiting, running, ended, codes = list(tasks), 0, [], {}
-        total, start, look_again = sum(t.steps for t in tasks), time.monotonic(), 0.0
-        first = sum(t.steps * self._share(t) for t in tasks)  # done by an earlier call
+        codes: dict[Task, int] = {}  # of the runs that ended
 
         def interrupt(*_):
             raise KeyboardInterrupt
@@ -120,55 +121,51 @@ class Executor(ABC):
             TimeElapsedColumn(),
         )
         with Progress(*columns, refresh_per_second=2) as progress:
-            bar = progress.add_task("training", total=total, text="")
             try:
-                while running or (waiting and time.monotonic() - start < 60 * self.study.max_minutes):
-                    left = self.study.max_minutes - (time.monotonic() - start) / 60
-                    while left > 0 and waiting and running < self.jobs:
-                        self.start(waiting.pop(0), left)
-                        running += 1
-                    time.sleep(0.5)
-                    for task, code in self.ended().items():
-                        running -= 1
-                        ended.append(task)
-                        outcome = self._outcome(task) if code == 0 else f"stopped with exit code {code}"
-                        progress.console.print(f"  {task.row} seed {task.seed}: {outcome}", highlight=False)
-                        if code != 0:
-                            codes[task] = code
-                        if code == 2:
-                            waiting.clear()  # bad input or a full disk: the others would end the same way
-                    now = time.monotonic()
-                    if now > look_again:
-                        done = sum(t.steps * self._share(t) for t in tasks)
-                        # a tenth of the time goes into reading what the runs
-                        # recorded
-                        look_again = 10 * time.monotonic() - 9 * now
-                        to_go = (
-                            f"{(total - done) * (now - start) / (done - first) / 60:.0f} min left"
-                            if done > first
-                            else "starting"
-                        )
-                        progress.update(bar, completed=done)
-                    progress.update(
-                        bar,
-                        text=f"{len(ended) - len(codes)} of {len(tasks)} runs done{self.where()}, {to_go}",
-                    )
+                self._hand_out(tasks, codes, progress)
             except KeyboardInterrupt:
                 pass
             finally:
                 self.stop()
                 signal.signal(signal.SIGTERM, before)
-        unfinished = [t for t in tasks if t not in ended or t in codes]
-        if unfinished and set(codes.values()) <= {runs.INTERRUPTED}:
+        self._raise_for_unfinished(tasks, codes)
+
+    def _hand_out(self, tasks: list[Task], codes: dict[Task, int], progress: Progress) -> None:
+        """Start the runs as there is room for them, until all have ended or the time is up; put their exit
+        codes into `codes`.
+        """
+        waiting, running, start = list(tasks), 0, time.monotonic()
+        bar = _Bar(
+            progress, sum(t.steps for t in tasks), lambda: sum(t.steps * self._share(t) for t in tasks)
+        )
+        while running or (waiting and time.monotonic() - start < 60 * self.study.max_minutes):
+            left = self.study.max_minutes - (time.monotonic() - start) / 60
+            while left > 0 and waiting and running < self.jobs:
+                self.start(waiting.pop(0), left)
+                running += 1
+            time.sleep(0.5)
+            for task, code in self.ended().items():
+                running -= 1
+                codes[task] = code
+                outcome = self._outcome(task) if code == 0 else f"stopped with exit code {code}"
+                progress.console.print(f"  {task.row} seed {task.seed}: {outcome}", highlight=False)
+                if code == 2:
+                    waiting.clear()  # bad input or a full disk: the others would end the same way
+            finished = list(codes.values()).count(0)
+            bar.show(f"{finished} of {len(tasks)} runs done{self.where()}")
+
+    def _raise_for_unfinished(self, tasks: list[Task], codes: dict[Task, int]) -> None:
+        unfinished = [t for t in tasks if codes.get(t) != 0]
+        failed = [t for t, code in codes.items() if code not in (0, runs.INTERRUPTED)]
+        if failed:
+            names = ", ".join(f"{t.row} seed {t.seed}" for t in unfinished)
+            raise ReproError(
+                f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self.said(failed[0])}"
+            )
+        if unfinished:
             raise runs.Interrupted(
                 f"Stopped with {len(unfinished)} of {len(tasks)} runs to finish; the same command continues"
                 " them."
-            )
-        if codes:
-            names = ", ".join(f"{t.row} seed {t.seed}" for t in unfinished)
-            first_failed = next(t for t, code in codes.items() if code != runs.INTERRUPTED)
-            raise ReproError(
-                f"{len(unfinished)} of {len(tasks)} runs did not finish ({names}): {self.said(first_failed)}"
             )
 
     def _share(self, task: Task) -> float:
@@ -185,6 +182,31 @@ class Executor(ABC):
             else ""
         )
         return f"{record['status']} at step {record['step']}{scores}"
+
+
+class _Bar:
+    """A progress bar over all steps, with the time that the rest takes at the speed so far.
+
+    done: says how many steps are done. It reads the runs' records, so it is asked a tenth of the time only.
+    """
+
+    def __init__(self, progress: Progress, total: int, done: Callable[[], float]):
+        self.progress, self.total, self.done = progress, total, done
+        self.start, self.look_again, self.to_go = time.monotonic(), 0.0, "starting"
+        self.first = done()  # by an earlier call
+        self.task = progress.add_task("training", total=total, text="")
+
+    def show(self, text: str) -> None:
+        """Set the text beside the bar, and the bar when it is time to look again."""
+        now = time.monotonic()
+        if now > self.look_again:
+            done = self.done()
+            self.look_again = 10 * time.monotonic() - 9 * now
+            if done > self.first:
+                seconds = (self.total - done) * (now - self.start) / (done - self.first)
+                self.to_go = f"{seconds / 60:.0f} min left"
+            self.progress.update(self.task, completed=done)
+        self.progress.update(self.task, text=f"{text}, {self.to_go}")
 
 
 def gpus() -> int:

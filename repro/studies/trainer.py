@@ -30,14 +30,14 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
         return
     import torch
 
-    from ..data import images
-    from ..scoring.evaluate import Scorer
+    from ..data import images, loading
     from ..scoring.features import SECOND, check_extractor
+    from ..scoring.scorer import Scorer
 
     check_extractor(study.preset.extractor)
     check_extractor(SECOND)
     # once, before several processes ask for it; bad data end here
-    loaded = images.load(study.preset, study.data)
+    loaded = loading.load(study.preset, study.data)
     for task in missing:
         images.with_data(task.config, loaded)
     study.write_real(loaded)
@@ -63,7 +63,7 @@ def train_row(
 
     Raises what `loop.train` does; any other failure is recorded in run.json as well.
     """
-    from ..data import images
+    from ..data import images, loading
     from ..scoring.features import check_extractor
     from ..training.loop import train
 
@@ -71,7 +71,7 @@ def train_row(
     chosen = rows()[row]
     name = run_name(chosen, study.preset)
     check_extractor(study.preset.extractor)
-    loaded = images.load(study.preset, study.data)
+    loaded = loading.load(study.preset, study.data)
     parallel.on_first(lambda: study.write_real(loaded))
     run = study.run(name, seed)
     try:

@@ -21,7 +21,9 @@ from ..data.images import Batches, ImageData
 from ..errors import ReproError
 from ..networks.resnet import build, gammas, parameter_count
 from ..scoring import attention
-from ..scoring.evaluate import Scorer, interpolations, nearest_training_images, sample
+from ..scoring.neighbours import nearest_training_images
+from ..scoring.sampling import interpolations, sample
+from ..scoring.scorer import Scorer
 from .averages import average_lag, make_averages, with_own_statistics
 from .checkpoint import keep_best, restore, write_checkpoint
 from .draws import prefetched

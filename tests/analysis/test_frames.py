@@ -31,9 +31,8 @@ def test_the_table_in_numbers(study_of):
 
 
 def test_the_table_for_a_reader(study_of):
-    shown = tables.present(study_of({"none": [100, 110], "attention_16": [90, 95]}), paper.TABLE1).set_index(
-        ""
-    )
+    study = study_of({"none": [100, 110], "attention_16": [90, 95]})
+    shown = tables.present(study, paper.TABLE1).set_index("")
     assert (
         shown.loc["no block", "seeds"] == "2" and shown.loc["no block", "ours: FID (Lite0)"] == "105.0 ± 7.1"
     )

@@ -10,7 +10,7 @@ from repro.checks import regression
 from repro.config import Config
 from repro.data import images
 from repro.networks import layers, resnet
-from repro.scoring import evaluate
+from repro.scoring import sampling
 from repro.studies.study import Study
 from repro.training import averages, loop
 
@@ -89,9 +89,9 @@ def no_power_iteration(monkeypatch, original=layers.SpectralNorm.__init__):
     monkeypatch.setattr(layers.SpectralNorm, "__init__", init)
 
 
-def other_samples(monkeypatch, original=evaluate.latents):
+def other_samples(monkeypatch, original=sampling.latents):
     monkeypatch.setattr(
-        evaluate, "latents", lambda z_dim, seed, first, count: original(z_dim, seed, first + 1, count)
+        sampling, "latents", lambda z_dim, seed, first, count: original(z_dim, seed, first + 1, count)
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from repro import cli
 from repro.checks import validation
-from repro.data.images import load
+from repro.data.loading import load
 from repro.errors import ReproError
 from repro.studies.study import Study
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from repro.data import sheets
 from repro.networks import resnet
-from repro.scoring import evaluate
+from repro.scoring.neighbours import nearest_training_images
+from repro.scoring.sampling import interpolations, latents, sample, to_uint8
+from repro.scoring.scorer import Scorer
 
 
 @pytest.fixture
@@ -26,18 +28,16 @@ def generator(make_config):
 
 def test_interpolations_go_from_sample_to_sample(generator):
     config, g = generator
-    lines = evaluate.interpolations(g, config, "fp32").astype(int)
+    lines = interpolations(g, config, "fp32").astype(int)
     assert lines.shape == (8, 9, 32, 32, 3)
-    samples, labels = evaluate.sample(g, config, 20, "fp32")
+    samples, labels = sample(g, config, 20, "fp32")
     close = lambda a, b: np.abs(a - b.astype(int)).max() <= 1
     for k in range(4):
         assert labels[k] == k and close(lines[k, 0], samples[k]) and close(lines[4 + k, 0], samples[k])
 
     def drawn(z, label):
-        out = g.eval()(
-            evaluate.latents(config.preset.z_dim, config.preset.sampling_seed, z, 1), torch.tensor([label])
-        )
-        return evaluate.to_uint8(out.detach())[0]
+        out = g.eval()(latents(config.preset.z_dim, config.preset.sampling_seed, z, 1), torch.tensor([label]))
+        return to_uint8(out.detach())[0]
 
     for k in range(4):
         # another latent; the next class
@@ -51,7 +51,7 @@ def test_the_interpolated_latents_stay_as_long_as_latents_are(generator, monkeyp
     config, g = generator
     seen = []
     monkeypatch.setattr(g, "forward", lambda z, labels: seen.append(z) or torch.zeros(len(z), 3, 32, 32))
-    evaluate.interpolations(g, config, "fp32")
+    interpolations(g, config, "fp32")
     for z in seen[:4]:
         lengths = z.norm(dim=1)
         assert (
@@ -61,9 +61,9 @@ def test_the_interpolated_latents_stay_as_long_as_latents_are(generator, monkeyp
 
 
 def test_training_images_are_their_own_nearest(make_config, shapes_data):
-    scorer = evaluate.Scorer(make_config(references=200), shapes_data)
+    scorer = Scorer(make_config(references=200), shapes_data)
     of = scorer.chosen[[3, 50, 120]]
-    nearest, medians = evaluate.nearest_training_images(scorer, shapes_data, shapes_data.images[of])
+    nearest, medians = nearest_training_images(scorer, shapes_data, shapes_data.images[of])
     assert nearest.shape == (3, 5, 32, 32, 3) and np.array_equal(nearest[:, 0], shapes_data.images[of])
     assert medians["samples"] == pytest.approx(0, abs=0.1) and medians["real"] > 1
 

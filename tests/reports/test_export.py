@@ -8,7 +8,8 @@ from PIL import Image
 
 from repro import cli, runs
 from repro.reports import export
-from repro.scoring import evaluate
+from repro.scoring import metrics
+from repro.scoring.sampling import sample
 from repro.training import checkpoint, loop
 
 
@@ -31,19 +32,17 @@ def test_an_exported_generator_draws_what_was_scored(trained_run, tmp_path):
     assert cli.run(["export", str(trained_run), "--to", str(tmp_path / "g.safetensors")]) == 0
     config, g, precision = export.generator(tmp_path / "g.safetensors")
     best = runs.Run(trained_run).read()["best"]
-    images, labels = evaluate.sample(g, config, config.preset.samples, precision)
+    images, labels = sample(g, config, config.preset.samples, precision)
     state = checkpoint.read_checkpoint(trained_run / "best.pt")
     assert json.loads(state["record"])["step"] == best["step"] and state["ema"]["n_averaged"] > 0
     average = checkpoint.sampled_generator(config, state)
-    assert (images == evaluate.sample(average, config, config.preset.samples, precision)[0]).all()
-    assert evaluate.metrics.diversity(images, labels) > 0
+    assert (images == sample(average, config, config.preset.samples, precision)[0]).all()
+    assert metrics.diversity(images, labels) > 0
     plain = dict(state)
     del plain["ema"]
     assert (
         images
-        != evaluate.sample(
-            checkpoint.sampled_generator(config, plain), config, config.preset.samples, precision
-        )[0]
+        != sample(checkpoint.sampled_generator(config, plain), config, config.preset.samples, precision)[0]
     ).any()
     card = (tmp_path / "g.md").read_text()
     assert (
@@ -64,7 +63,7 @@ def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys
     four = draw(tmp_path / "g.safetensors", "--n", "4", "--class", "3")
     assert four.shape == (64, 64, 3)
     config, g, precision = export.generator(tmp_path / "g.safetensors")
-    images, labels = evaluate.sample(g, config, 4, precision, seed=0, label=3)
+    images, labels = sample(g, config, 4, precision, seed=0, label=3)
     assert (
         labels.tolist() == [3] * 4
         and (four[:32, 32:] == images[1]).all()

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from repro.checks import validation
-from repro.scoring import evaluate, features, metrics, weights
+from repro.scoring import extraction, features, metrics, weights
+from repro.scoring.extraction import extract
+from repro.scoring.scores import score
 
 
 class Body(torch.nn.Module):
@@ -104,7 +106,7 @@ def sets(shapes_data):
 
 @pytest.fixture(scope="module")
 def extracted(inception, sets):
-    return tuple(evaluate.extract(inception, images, keep=24) for images in sets)
+    return tuple(extract(inception, images, keep=24) for images in sets)
 
 
 def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
@@ -127,7 +129,7 @@ def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
     real, generated = theirs
     for ours, their in zip(extracted, theirs, strict=True):
         np.testing.assert_allclose(ours.in_order("clean"), their, rtol=1e-3, atol=1e-4 * np.abs(their).max())
-    scores = evaluate.score(*extracted, extended=True)
+    scores = score(*extracted, extended=True)
     assert scores["fid_clean"] == pytest.approx(
         fid.fid_from_feats(real.astype(float), generated.astype(float)), rel=1e-4
     )
@@ -172,7 +174,7 @@ def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
             feature_extractor="inception-v3-compat",
             feature_extractor_weights_path=os.environ[weights.VARIABLE] + "/" + weights.TORCH_FIDELITY.name,
         )
-    scores = evaluate.score(*extracted, extended=True)
+    scores = score(*extracted, extended=True)
     assert scores["fid"] == pytest.approx(theirs[1]["frechet_inception_distance"], rel=1e-5)
     assert scores["kid"] == pytest.approx(theirs[1]["kernel_inception_distance_mean"], rel=1e-4)
     assert scores["is"] == pytest.approx(theirs[1]["inception_score_mean"], rel=1e-6)
@@ -184,8 +186,8 @@ def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
 
 
 def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extracted, monkeypatch):
-    monkeypatch.setattr(evaluate, "BATCH", 5)
-    again = evaluate.extract(inception, sets[0][:10], keep=10)
+    monkeypatch.setattr(extraction, "BATCH", 5)
+    again = extract(inception, sets[0][:10], keep=10)
     for name in ("", "clean"):
         ours, theirs = again.in_order(name), extracted[0].in_order(name)[:10]
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
@@ -205,10 +207,8 @@ def test_fid_worsens_with_damage(inception, shapes_data, sets, family, strengths
     random.
     """
     images, labels = sets[0][:12], shapes_data.labels[:12]
-    undamaged = evaluate.extract(inception, images, keep=12)
-    scores = lambda images: evaluate.score(
-        undamaged, evaluate.extract(inception, images, keep=12), extended=False
-    )
+    undamaged = extract(inception, images, keep=12)
+    scores = lambda images: score(undamaged, extract(inception, images, keep=12), extended=False)
     itself = scores(images)
     damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
     for name in ("fid", "fid_clean"):

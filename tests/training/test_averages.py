@@ -7,7 +7,7 @@ import torch
 
 from repro.networks import resnet
 from repro.networks.layers import BatchNorm
-from repro.scoring import evaluate
+from repro.scoring.sampling import sample
 from repro.training import averages, checkpoint, loop
 from tests.training.helpers import snapshot, train_in
 
@@ -56,7 +56,7 @@ def test_batch_norm_statistics_of_an_average_are_those_of_its_own_samples(make_c
     own = averages.with_own_statistics(g, config, "fp32", "cpu")
     inputs, hook = [], own.last_norm.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     own.eval()
-    evaluate.sample(own, config, 400, "fp32")
+    sample(own, config, 400, "fp32")
     hook.remove()
     x = torch.cat(inputs)
     torch.testing.assert_close(own.last_norm.running_mean, x.mean((0, 2, 3)), atol=0.05, rtol=0.2)

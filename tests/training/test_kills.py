@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from repro import cli, runs
-from repro.scoring import evaluate
+from repro.scoring import extraction
 from repro.studies import notebooks, study
 from repro.training import checkpoint, loop
 from tests.training.helpers import steady
@@ -29,7 +29,7 @@ MOMENTS = {  # what is under way -> the function that is entered then, and left
     "D's update": (loop, "update_d"),
     "G's update": (loop, "update_g"),
     "sampling": (loop, "sample"),
-    "scoring": (evaluate, "extract"),
+    "scoring": (extraction, "extract"),
     "packing a checkpoint": (torch, "save"),
     "a file half written": (os, "fsync"),
     "a file taking its name": (os, "replace"),

@@ -1,4 +1,4 @@
-"""Samples, references and their bounds."""
+"""References, their bounds, and the scores of a run's samples."""
 
 import dataclasses
 
@@ -9,32 +9,12 @@ import torch
 from repro.checks import validation
 from repro.data.images import ImageData
 from repro.errors import ReproError
-from repro.scoring import evaluate, metrics
+from repro.scoring import extraction, metrics
+from repro.scoring import scorer as scorers
 from repro.scoring.features import load_extractor
-
-
-def test_samples_do_not_depend_on_how_they_are_batched(make_config, monkeypatch):
-    from repro.networks import resnet
-
-    g, _ = resnet.build(make_config())
-    config = make_config()
-    whole, labels = evaluate.sample(g, config, 30, "fp32")
-    monkeypatch.setattr(evaluate, "BATCH", 7)
-    parts, _ = evaluate.sample(g, config, 30, "fp32")
-    assert np.abs(whole.astype(int) - parts.astype(int)).max() <= 1  # one grey level of rounding
-    assert list(labels[:12]) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    assert len({image.tobytes() for image in whole}) == 30
-    first = evaluate.latents(128, 7, 0, 10)
-    assert torch.equal(first[4:6], evaluate.latents(128, 7, 4, 2)) and g.training
-
-
-def test_sampling_keeps_nothing_for_gradients(make_config):
-    class Drawn(torch.nn.Module):
-        def forward(self, z, labels):
-            assert not torch.is_grad_enabled()
-            return torch.zeros(len(z), 3, 32, 32)
-
-    evaluate.sample(Drawn(), make_config(), 3, "fp32")
+from repro.scoring.neighbours import nearest_training_images
+from repro.scoring.scorer import Scorer
+from repro.scoring.scores import score_images
 
 
 def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
@@ -42,24 +22,24 @@ def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
 ):
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     config = make_config()
-    first = evaluate.Scorer(config, shapes_data)
+    first = Scorer(config, shapes_data)
     # the statistics; the other holds real and noise
     path = max((tmp_path / "references").iterdir(), key=lambda p: p.stat().st_size)
-    monkeypatch.setattr(evaluate, "extract", lambda *a: pytest.fail("the cache was not used"))
-    again = evaluate.Scorer(config, shapes_data)
+    monkeypatch.setattr(extraction, "extract", lambda *a: pytest.fail("the cache was not used"))
+    again = Scorer(config, shapes_data)
     np.testing.assert_array_equal(
         first.reference.statistics[""].covariance, again.reference.statistics[""].covariance
     )
     monkeypatch.undo()
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     path.write_bytes(path.read_bytes()[:1000])
-    repaired = evaluate.Scorer(config, shapes_data)
+    repaired = Scorer(config, shapes_data)
     np.testing.assert_array_equal(first.reference.statistics[""].mean, repaired.reference.statistics[""].mean)
 
 
 def test_the_scores_of_real_images(make_config, shapes_data):
     """Real images against the statistics of real images: near nothing, and fully consistent."""
-    scores = evaluate.Scorer(make_config(references=400), shapes_data)(
+    scores = Scorer(make_config(references=400), shapes_data)(
         np.array(shapes_data.images[:400]), shapes_data.labels[:400]
     )
     assert scores["consistency"] == scores["consistency_mirrored"] == scores["consistency_turned"] == 1
@@ -67,25 +47,24 @@ def test_the_scores_of_real_images(make_config, shapes_data):
     noise = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), dtype=np.uint8)
     assert (
         scores["fid"]
-        < 0.3
-        * evaluate.Scorer(make_config(references=400), shapes_data)(noise, shapes_data.labels[:400])["fid"]
+        < 0.3 * Scorer(make_config(references=400), shapes_data)(noise, shapes_data.labels[:400])["fid"]
     )
 
 
 def fresh_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluate, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(extraction, "cache_folder", lambda: tmp_path)
 
 
 def test_what_a_perfect_and_a_useless_generator_would_get(make_config, shapes_data, monkeypatch, tmp_path):
     fresh_cache(monkeypatch, tmp_path)
-    scorer = evaluate.Scorer(make_config(), shapes_data)
+    scorer = Scorer(make_config(), shapes_data)
     assert scorer.real["fid"] < scorer.noise["fid"] / 2 and scorer.real["consistency"] == 1
     assert (
         scorer.real["fid_lite2"] < scorer.noise["fid_lite2"] / 2
         and scorer.real["kid_lite2"] < scorer.noise["kid_lite2"] / 2
     )
     assert scorer.real["images"] == 100 and scorer.noise["is"] < scorer.real["is"]
-    again = evaluate.Scorer(make_config(), shapes_data)  # from the cache
+    again = Scorer(make_config(), shapes_data)  # from the cache
     assert (again.real, again.noise) == (scorer.real, scorer.noise)
 
 
@@ -100,16 +79,16 @@ def test_images_that_do_not_differ_stop_the_study(make_config, shapes_data, monk
     with pytest.raises(
         ReproError, match="hardly differ within a class .by 0.00 grey levels.*nothing was trained"
     ):
-        evaluate.Scorer(make_config(), black)
+        Scorer(make_config(), black)
 
 
 def test_a_broken_extractor_stops_the_study(make_config, shapes_data, monkeypatch, tmp_path):
     fresh_cache(monkeypatch, tmp_path)
     extractor = load_extractor("efficientnet_lite0")
     torch.nn.init.zeros_(extractor.network.conv_head.weight)  # features that no image changes
-    monkeypatch.setattr(evaluate, "load_extractor", lambda name: extractor)
+    monkeypatch.setattr(scorers, "load_extractor", lambda name: extractor)
     with pytest.raises(ReproError, match="no score could tell good samples from bad.*Nothing was trained"):
-        evaluate.Scorer(make_config(), shapes_data)
+        Scorer(make_config(), shapes_data)
 
 
 class Colours(torch.nn.Module):
@@ -145,33 +124,33 @@ def coloured(count, seed, split="train", **more):
 @pytest.fixture
 def cheap(monkeypatch, tmp_path):
     fresh_cache(monkeypatch, tmp_path)
-    monkeypatch.setattr(evaluate, "load_extractor", Colours)
+    monkeypatch.setattr(scorers, "load_extractor", Colours)
 
 
 def test_a_perfect_generator_of_data_in_class_order(make_config, cheap, monkeypatch):
     """More images than are kept for KID, precision and recall, a class after the other: they score as the
     same images shuffled.
     """
-    monkeypatch.setattr(evaluate, "KEPT", 400)
+    monkeypatch.setattr(metrics, "KEPT", 400)
     real, generated = coloured(2000, 1), coloured(1000, 2)
     order = np.random.default_rng(0).permutation(1000)
     shuffled = dataclasses.replace(generated, images=generated.images[order], labels=generated.labels[order])
-    in_order, mixed = (evaluate.score_images(Colours(), images, real)[0] for images in (generated, shuffled))
+    in_order, mixed = (score_images(Colours(), images, real)[0] for images in (generated, shuffled))
     for scores in (in_order, mixed):
         assert abs(scores["kid"]) < 0.002 and scores["precision"] > 0.7 and scores["recall"] > 0.7, scores
         assert scores["is_10"] == pytest.approx(scores["is"], rel=0.1)
     assert in_order["fid"] == pytest.approx(mixed["fid"]) and in_order["is"] == pytest.approx(mixed["is"])
     # a run's scores are those of the same functions; its neighbours are searched in all classes
-    scorer = evaluate.Scorer(make_config(references=1500, samples=300), real)
+    scorer = Scorer(make_config(references=1500, samples=300), real)
     assert abs(scorer(generated.images, generated.labels)["kid"]) < 0.002
-    nearest, medians = evaluate.nearest_training_images(scorer, real, generated.images[::100], 1)
+    nearest, medians = nearest_training_images(scorer, real, generated.images[::100], 1)
     assert len(nearest) == 10 and medians["samples"] == pytest.approx(medians["real"], rel=0.3)
 
 
 def test_real_images_are_those_of_the_test_split(make_config, cheap):
     """Also when all training images are references, and when its images have no labels."""
     test = coloured(300, 5, "test")
-    scorer = evaluate.Scorer(make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: test))
+    scorer = Scorer(make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: test))
     assert scorer.definition["references"] == 1000 and scorer.definition["real_split"] == "test"
     assert (
         scorer.real["images"] == 200
@@ -180,7 +159,7 @@ def test_real_images_are_those_of_the_test_split(make_config, cheap):
         and scorer.real["diversity"] > 0.9
     )
     unlabelled = dataclasses.replace(test, labels=np.full(300, -1), fingerprint="unlabelled")
-    without = evaluate.Scorer(
+    without = Scorer(
         make_config(references=2000, samples=200), coloured(1000, 1, test=lambda: unlabelled)
     ).real
     assert (
@@ -191,7 +170,7 @@ def test_real_images_are_those_of_the_test_split(make_config, cheap):
 def test_real_images_are_held_out_where_there_is_no_test_split(make_config, cheap, caplog):
     """All training images were wanted as references: a quarter of them, or as many as are sampled, is not."""
     whole = coloured(400, 1)
-    scorer = evaluate.Scorer(make_config(references=2000), whole)
+    scorer = Scorer(make_config(references=2000), whole)
     assert (
         scorer.definition["references"] == 300
         and scorer.real["images"] == 100
@@ -204,14 +183,12 @@ def test_real_images_are_held_out_where_there_is_no_test_split(make_config, chea
     assert "300 reference images: FID of so few reads high" in caplog.text
     small = coloured(20, 5, "test")
     assert (
-        evaluate.Scorer(make_config(references=2000), coloured(400, 1, test=lambda: small)).definition[
-            "references"
-        ]
+        Scorer(make_config(references=2000), coloured(400, 1, test=lambda: small)).definition["references"]
         == 300
     )
     assert "split test of coloured holds 20 images, 100 are needed" in caplog.text
     with pytest.raises(ReproError, match="hold 7 images: scores need at least 8"):
-        evaluate.Scorer(
+        Scorer(
             make_config(references=2000),
             dataclasses.replace(whole, images=whole.images[:7], labels=whole.labels[:7]),
         )
@@ -223,25 +200,25 @@ def test_few_photographs_are_judged_without_the_bias_of_fid(make_config, cheap, 
     """
     honest = metrics.frechet_distance
     monkeypatch.setattr(metrics, "frechet_distance", lambda a, b: honest(a, b) + 1000)
-    assert evaluate.Scorer(make_config(references=2000), coloured(400, 1)).real["fid"] > 1000
+    assert Scorer(make_config(references=2000), coloured(400, 1)).real["fid"] > 1000
     monkeypatch.setattr(
         Colours,
         "forward",
         lambda self, images: ({"": torch.ones(len(images), 4)}, torch.ones(len(images), 2) / 2),
     )
     with pytest.raises(ReproError, match="KID.*Nothing was trained"):
-        evaluate.Scorer(make_config(references=2000), coloured(400, 2))
+        Scorer(make_config(references=2000), coloured(400, 2))
 
 
 def test_samples_without_labels_have_no_scores_by_class(make_config, cheap):
     """An unconditional generator's labels mean nothing, however many images of each class there are."""
-    scorer = evaluate.Scorer(make_config("recipe_heykeetae", samples=300, references=900), coloured(1000, 1))
+    scorer = Scorer(make_config("recipe_heykeetae", samples=300, references=900), coloured(1000, 1))
     images = coloured(300, 2)
     assert "kid_by_class" not in scorer(images.images, images.labels)
 
 
 def test_the_second_extractor_scores_the_last_samples_under_its_own_names(make_config, cheap):
-    scorer = evaluate.Scorer(make_config(references=300), coloured(500, 1))
+    scorer = Scorer(make_config(references=300), coloured(500, 1))
     images = coloured(100, 2)
     first, last = (scorer(images.images, images.labels, last) for last in (False, True))
     assert set(last) - set(first) == {"fid_lite2", "kid_lite2", "is_lite2"} and first == {
@@ -268,11 +245,13 @@ def test_two_processes_score_alike(tmp_path):
 
     code = (
         "import numpy as np, torch; torch.set_num_threads(1)\n"
-        "from repro.scoring import evaluate; from repro.scoring.features import load_extractor\n"
+        "from repro.scoring.extraction import extract\n"
+        "from repro.scoring.features import load_extractor\n"
+        "from repro.scoring.scores import score\n"
         "x = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)\n"
         "e = load_extractor('efficientnet_lite0')\n"
-        "a, b = (evaluate.extract(e, part, 30) for part in (x[:30], x[30:]))\n"
-        "print(evaluate.score(a, b, extended=True))"
+        "a, b = (extract(e, part, 30) for part in (x[:30], x[30:]))\n"
+        "print(score(a, b, extended=True))"
     )
     two = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
@@ -283,7 +262,7 @@ def test_two_processes_score_alike(tmp_path):
 
 def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, shapes_data, monkeypatch, tmp_path):
     fresh_cache(monkeypatch, tmp_path)
-    few, many = (evaluate.Scorer(make_config(references=count), shapes_data) for count in (200, 400))
+    few, many = (Scorer(make_config(references=count), shapes_data) for count in (200, 400))
     assert few.real["fid"] != many.real["fid"] and few.noise["fid"] != many.noise["fid"]
     assert few.real_diversity != many.real_diversity
 
@@ -297,7 +276,7 @@ def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(
     fresh_cache(monkeypatch, tmp_path)
     monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 12)
     monkeypatch.setattr(metrics, "KID_PER_CLASS", 12)
-    scorer = evaluate.Scorer(make_config(samples=120, references=300), shapes_data)
+    scorer = Scorer(make_config(samples=120, references=300), shapes_data)
     assert "intra_fid" not in scorer.real and "intra_kid" not in scorer.real and "intra_fid" in scorer.noise
     of = np.concatenate([np.flatnonzero(shapes_data.labels == k)[:12] for k in range(10)])
     images, labels = shapes_data.images[of], shapes_data.labels[of]
@@ -305,7 +284,7 @@ def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(
     assert scores["intra_fid"] > 0 and list(scores["kid_by_class"]) == list(shapes_data.class_names)
     assert scores["intra_kid"] == pytest.approx(np.mean(list(scores["kid_by_class"].values())))
     k = 3  # a class's KID is its own images' against its own references, whatever the order of the samples
-    features = lambda images: evaluate.extract(scorer.extractor, images, len(images)).in_order("")
+    features = lambda images: extraction.extract(scorer.extractor, images, len(images)).in_order("")
     alone = metrics.kernel_distance(
         features(shapes_data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k])
     )

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from repro.config import Config
-from repro.data import images
+from repro.data import cache, images, loading, sources
 from repro.errors import ReproError
 from repro.presets import PRESETS
 from repro.recipes import RECIPES
@@ -35,7 +35,7 @@ def folder(tmp_path):
 
 
 def load(path, dataset="cifar10"):
-    return images.load(dataclasses.replace(PRESETS["rehearsal"], dataset=dataset), path)
+    return loading.load(dataclasses.replace(PRESETS["rehearsal"], dataset=dataset), path)
 
 
 def test_a_folder_of_class_folders(folder):
@@ -56,7 +56,7 @@ def test_a_folder_of_class_folders(folder):
 
 def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
     first = load(folder)
-    monkeypatch.setattr(images, "_prepare", lambda *a: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(sources, "read", lambda *a: pytest.fail("the cache was not used"))
     assert load(folder).fingerprint == first.fingerprint
     monkeypatch.undo()
     Image.new("RGB", (32, 32)).save(folder / "cat/0.png")
@@ -65,7 +65,7 @@ def test_the_cache_is_used_until_the_source_changes(folder, monkeypatch):
 
 def test_a_damaged_cache_is_prepared_again(folder, caplog):
     first = load(folder)
-    (path,) = images.cache_folder().glob("data/*/images.bin")
+    (path,) = cache.cache_folder().glob("data/*/images.bin")
     path.write_bytes(path.read_bytes()[:500])
     assert load(folder).fingerprint == first.fingerprint and "damaged" in caplog.text
 
@@ -107,9 +107,9 @@ def test_the_test_split_is_read_when_it_is_asked_for(folder, tmp_path, monkeypat
     few.to_parquet(str(target / "test-00000-of-00001.parquet"))
     opened = []
     monkeypatch.setattr(
-        images,
+        sources,
         "_open_source",
-        lambda source, split, original=images._open_source: opened.append(split) or original(source, split),
+        lambda source, split, original=sources._open_source: opened.append(split) or original(source, split),
     )
     loaded = load(target)
     assert opened == ["train"]
@@ -168,7 +168,7 @@ def test_the_hub_is_asked_once_for_its_splits(folder, monkeypatch):
 
     monkeypatch.setattr(datasets, "get_dataset_split_names", offline)
     assert load(None).test().split == "test"
-    (answer,) = images.cache_folder().glob("data/*.splits.json")
+    (answer,) = cache.cache_folder().glob("data/*.splits.json")
     answer.unlink()
     with pytest.raises(ReproError, match="could not be fetched.*--data"):
         load(None).test()
@@ -197,6 +197,11 @@ def test_a_file_that_is_not_an_image_is_named(folder):
     (folder / "dog" / "1.png").unlink()
     (folder / "dog" / "notes.txt").write_text("notes")
     refused(folder, "dog/notes.txt", "not an image")
+
+
+def test_hidden_files_are_passed_over(folder):
+    (folder / "dog" / ".DS_Store").write_text("hidden")
+    assert len(load(folder).images) == 12
 
 
 def test_a_truncated_image_is_named(folder):
@@ -273,7 +278,7 @@ def test_an_unreachable_hub_names_the_remedy(monkeypatch):
 
 
 def test_the_embedded_set_is_the_same_everywhere(rehearsal):
-    a = images.load(rehearsal)
+    a = loading.load(rehearsal)
     assert a.images.shape == (10_000, 32, 32, 3) and a.num_classes == 10
     again = hashlib.sha256(np.ascontiguousarray(a.images))
     again.update(a.labels)
@@ -294,13 +299,18 @@ def test_real_cifar10(shared_data):
 
 
 def test_real_tiny_imagenet(shared_data):
-    loaded = images.load(
+    loaded = loading.load(
         dataclasses.replace(PRESETS["rehearsal"], dataset="tiny-imagenet"), shared_data("tiny-imagenet")
     )
     assert loaded.images.shape == (50_000, 32, 32, 3) and loaded.num_classes == 100
     assert np.bincount(loaded.labels).tolist() == [500] * 100
 
 
-def test_labels_without_names_are_named_by_their_numbers(tmp_path):
+def test_labels_without_names_are_named_by_their_numbers(folder, tmp_path):
+    import datasets
+
     np.savez(tmp_path / "two.npz", images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.array([0, 1]))
-    assert images.read_images(tmp_path / "two.npz").class_names == ("0", "1")
+    assert loading.read_images(tmp_path / "two.npz").class_names == ("0", "1")
+    whole = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train")
+    whole.cast_column("label", datasets.Value("int64")).to_parquet(tmp_path / "train.parquet")
+    assert loading.read_images(tmp_path / "train.parquet", 32).class_names == ("0", "1", "2")

@@ -1,0 +1,140 @@
+"""What scores need of a set of images: statistics of features, cached for real images."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..data.cache import cache_folder
+from ..data.images import ImageData
+from ..runs import write_atomically
+from . import metrics
+from .sampling import BATCH
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Extracted:
+    """What the scores need of a set of images, gathered batch by batch."""
+
+    statistics: dict[str, metrics.Statistics]  # by resizer: "" and, of Inception, "clean"
+    kept: dict[str, np.ndarray]  # features (K, D) of `images`, for scores that compare image with image
+    images: np.ndarray  # (K,) the numbers of the kept images, the first ones of `metrics.shuffled`
+    inception_score: tuple[float, float]  # in one split and in ten
+    kernel: dict[str, float]  # metrics.kernel_mean of the first metrics.KEPT, where computed
+
+    def in_order(self, resizer: str) -> np.ndarray:
+        """The kept features (K, D) in the images' own order."""
+        return self.kept[resizer][np.argsort(self.images)]
+
+    def by_class(self, labels: np.ndarray) -> dict[int, np.ndarray]:
+        """The kept features (K_c, D) of each class, in the images' own order. labels: (N,), of all images."""
+        labels, features = labels[np.sort(self.images)], self.in_order("")
+        return {int(k): features[labels == k] for k in np.unique(labels)}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As plain arrays, for a file."""
+        out = {"inception_score": np.array(self.inception_score), "images": self.images}
+        for name, s in self.statistics.items():
+            out |= {
+                f"mean {name}": s.mean,
+                f"covariance {name}": s.covariance,
+                f"count {name}": np.array(s.count),
+            }
+            out |= {f"kept {name}": self.kept[name], f"kernel {name}": np.array(self.kernel[name])}
+        return out
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Extracted:
+        """What `arrays` was made of. Raises KeyError where an array is missing."""
+        names = [key.removeprefix("mean ") for key in arrays if key.startswith("mean ")]
+        statistics = {
+            n: metrics.Statistics(arrays[f"mean {n}"], arrays[f"covariance {n}"], int(arrays[f"count {n}"]))
+            for n in names
+        }
+        kept, kernel = ({n: arrays[f"{what} {n}"] for n in names} for what in ("kept", "kernel"))
+        return cls(
+            statistics,
+            kept,
+            arrays["images"],
+            tuple(arrays["inception_score"].tolist()),
+            {n: float(v) for n, v in kernel.items()},
+        )
+
+
+def extract(extractor: torch.nn.Module, images: np.ndarray, keep: int = 0) -> Extracted:
+    """Pass uint8 images (N, H, W, 3) through the extractor once, on its device. Memory grows with `keep`, not
+    with N.
+
+    The features of `keep` images are kept, a seeded random choice: images may come in the order of their
+    classes.
+    """
+    device = next(extractor.parameters()).device
+    moments, kept, predictions = {}, {}, metrics.Predictions(len(images))
+    order = metrics.shuffled(len(images))
+    place = np.argsort(order)
+    for i in range(0, len(images), BATCH):
+        batch = torch.from_numpy(np.array(images[i : i + BATCH])).to(device).permute(0, 3, 1, 2)
+        features, probabilities = extractor(batch)
+        predictions.add(probabilities)
+        to = place[i : i + BATCH]
+        for name, x in features.items():
+            moments.setdefault(name, metrics.Moments()).add(x)
+            if name not in kept:
+                kept[name] = np.empty((min(keep, len(images)), x.shape[1]), np.float32)
+            kept[name][to[to < keep]] = x.cpu().numpy()[to < keep]
+    return Extracted(
+        {name: m.statistics() for name, m in moments.items()}, kept, order[:keep], predictions.scores(), {}
+    )
+
+
+def extract_reference(
+    extractor: torch.nn.Module, data: ImageData, chosen: np.ndarray, keep: int
+) -> Extracted:
+    """`extract` of real images, with their kernel means, cached by all that decides it: data, split,
+    resolution, which images, extractor and resizer.
+    """
+    identity = (
+        5,
+        data.fingerprint,
+        data.split,
+        data.images.shape[1:],
+        hashlib.sha256(chosen.tobytes()).hexdigest(),
+        extractor.name,
+        extractor.resizer,
+        keep,
+    )
+
+    def compute() -> dict[str, np.ndarray]:
+        found = extract(extractor, data.images[chosen], keep)
+        found.kernel = {
+            name: metrics.kernel_mean(features[: metrics.KEPT]) for name, features in found.kept.items()
+        }
+        return found.arrays()
+
+    return Extracted.of_arrays(cached(identity, compute))
+
+
+def cached(identity: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The arrays stored under `identity`; computed and stored where there are none or they are damaged."""
+    path = cache_folder() / "references" / f"{hashlib.sha256(repr(identity).encode()).hexdigest()[:16]}.npz"
+    try:
+        with np.load(path) as f:
+            return dict(f)
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        log.warning("The reference statistics %s are damaged (%s): computing them again.", path.name, error)
+    arrays = compute()
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+    return arrays
