@@ -13,7 +13,7 @@ from ..analysis.verdicts import comparisons, in_words, show_comparisons, verdict
 from ..checks import validation
 from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study
-from . import figures, forests, plots
+from . import figures, forests, pictures, plots
 
 FIGURES = ("figure5_attention_maps", "figure6_samples")  # notebooks over the runs of Tables 1 and 2
 
@@ -69,7 +69,7 @@ def write_report(study: Study, folder: Path) -> None:
     if declared:
         figures.save(forests.comparisons(study), folder / "comparisons.png")
         figures.save(forests.comparisons(study, brief=True), folder / "answer.png")
-        runs.write_atomically(folder / "strip.jpg", plots.strip(study).data)
+        runs.write_atomically(folder / "strip.jpg", pictures.strip(study).data)
 
 
 def reread(study: Study) -> dict[str, bool]:

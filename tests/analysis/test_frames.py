@@ -9,7 +9,7 @@ import pytest
 from repro import paper
 from repro.analysis import frames, labels, setting, tables
 from repro.errors import ReproError
-from repro.reports import plots
+from repro.reports import pictures, plots
 from repro.scoring import attention
 from repro.studies.study import Study, rows, run_name
 
@@ -168,7 +168,7 @@ def with_attention(study, values, row="attention_16"):
 def test_attention_that_was_not_recorded_is_not_run(study_of):
     study = study_of({"attention_16": [100, 101]})
     assert tables.present_attention(study, paper.TABLE1).empty and plots.attention_curves(study, paper.TABLE1)
-    assert "No picture of attention" in plots.picture(study, "sagan", "attention").data
+    assert "No picture of attention" in pictures.picture(study, "sagan", "attention").data
 
 
 def test_the_tables_of_attention_and_neighbours(study_of):

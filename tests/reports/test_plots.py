@@ -7,7 +7,7 @@ import pytest
 
 from repro import paper, runs
 from repro.data import sheets
-from repro.reports import figures, forests, plots
+from repro.reports import figures, forests, pictures, plots
 from repro.studies.study import Study, rows, run_name
 from tests.analysis.helpers import GOOD, scaled
 
@@ -31,7 +31,7 @@ def test_a_run_s_picture_is_of_a_kind_that_notebook_viewers_show(study_of):
         study.run(run_name(rows()["sagan"], study.preset), 0).picture("attention"),
         sheets.picture(np.zeros((8, 8, 3), np.uint8)),
     )
-    image = plots.picture(study, "sagan", "attention")
+    image = pictures.picture(study, "sagan", "attention")
     assert (
         image._mimetype in NbConvertBase().display_data_priority
         and image._repr_mimebundle_()[0][image._mimetype]
