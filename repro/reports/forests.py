@@ -48,7 +48,7 @@ def comparisons(study: Study, brief: bool = False) -> Figure:
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(11, sum(0.9 + 0.46 * len(part) for part in panels) + 1.6),
+        figsize=(11, sum(0.9 + (0.36 if brief else 0.46) * len(part) for part in panels) + 1.6),
         squeeze=False,
         height_ratios=[len(part) + 1.2 for part in panels],
         layout="constrained",
@@ -88,7 +88,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
     budgets = frame["budget"].nunique() > 1
     names = frame["claim"] + ": " + frame["comparison"]
     names += (", at equal " + frame["budget"]) if budgets else ""
-    axis.set_yticklabels([textwrap.fill(name, 60) for name in names], fontsize=9)
+    axis.set_yticklabels([textwrap.fill(name, 64) for name in names], fontsize=9)
     if ours > FACTORS_FROM:
         factors = [f for f in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if abs(100 * math.log(f)) < reach]
         axis.set(xticks=[100 * math.log(f) for f in factors], xticklabels=[f"x{f:g}" for f in factors])

@@ -150,7 +150,7 @@ def strip(study: Study, seed: int = 0):
     sheets = [(label, path) for label, path in sheets if path.exists()]
     if not sheets:
         return as_jpeg(empty("no samples"))
-    figure, axes = plt.subplots(len(sheets), 1, figsize=(9, 1.0 * len(sheets)), layout="constrained")
+    figure, axes = plt.subplots(len(sheets), 1, figsize=(8, 0.8 * len(sheets)), layout="constrained")
     for axis, (label, path) in zip(np.atleast_1d(axes), sheets, strict=True):
         line = plt.imread(path)[: study.preset.resolution]
         axis.imshow(line, interpolation="nearest")
@@ -160,5 +160,5 @@ def strip(study: Study, seed: int = 0):
     names = labels.CLASS_NAMES.get(setting.data_name(study), ())
     top = np.atleast_1d(axes)[0]
     top.xaxis.tick_top()
-    top.set_xticks([(k + 0.5) * study.preset.resolution for k in range(len(names))], names, fontsize=8)
+    top.set_xticks([(k + 0.5) * study.preset.resolution for k in range(len(names))], names, fontsize=7)
     return as_jpeg(figure)
