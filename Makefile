@@ -9,7 +9,7 @@
 PYTHON ?= python3
 PRESET ?= smoke
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 INSTALLED := .venv/.installed
 
 .PHONY: reproduce test nightly check lint site lab help
@@ -41,5 +41,5 @@ help:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,notebook]"
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[test,notebook]"
 	touch $@

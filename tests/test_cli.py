@@ -143,7 +143,9 @@ def test_a_full_or_read_only_disk_ends_in_one_sentence(tmp_path, monkeypatch, ca
     assert os.strerror(number) in error and "free space" in error
 
 
-def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys):
+def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys, trained_by_check):
+    of = study.Study("rehearsal", out=str(tmp_path))
+    trained_by_check(of, [task for task in of.tasks(["figure3"]) if task.row == "sn_g_d"])
     blocked = tmp_path / "rehearsal" / "runs" / "sn_d" / "seed0"
     blocked.mkdir(parents=True)
     (blocked / "checkpoint.pt").write_bytes(b"nonsense")
