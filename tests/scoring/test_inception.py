@@ -194,13 +194,14 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family, strengths",
     [
         ("blur", (1.0, 2.0)),
-        pytest.param("classes missing", (0.8,), marks=pytest.mark.slow),
-        pytest.param("noise", (20.0, 40.0), marks=pytest.mark.slow),
-        pytest.param("classes uneven", (2000.0,), marks=pytest.mark.slow),
+        ("classes missing", (0.8,)),
+        ("noise", (20.0, 40.0)),
+        ("classes uneven", (2000.0,)),
     ],
 )
 def test_fid_worsens_with_damage(inception, shapes_data, sets, extracted, family, strengths):
