@@ -1,5 +1,6 @@
 # make reproduce: train, score and report the paper's tables (PRESET=smoke, on the embedded data)
-# make test:      the tests
+# make test:      the tests but the slow ones, and the notebooks in results/smoke
+# make nightly:   the slow tests, and every notebook in results/
 # make check:     train the committed studies of the embedded data again and compare every number
 # make lint:      ruff: format and rules, of code and notebooks
 # make site:      results and notebooks as static HTML in outputs/site
@@ -8,14 +9,19 @@
 PYTHON ?= python3
 PRESET ?= smoke
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 INSTALLED := .venv/.installed
 
-.PHONY: reproduce test check lint site lab help
+.PHONY: reproduce test nightly check lint site lab help
 reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests results
+	$(PYTEST) tests results/smoke
+
+nightly: $(INSTALLED)
+	$(PYTEST) -m slow tests
+	$(PYTEST) results
 
 check: $(INSTALLED)
 	$(BIN)/repro check
@@ -35,5 +41,5 @@ help:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,notebook]"
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[test,notebook]"
 	touch $@

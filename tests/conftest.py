@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from repro import runs
 from repro.analysis import plan
+from repro.checks import regression
 from repro.data import images, loading
 from repro.presets import PRESETS
 from repro.recipes import Recipe
@@ -29,6 +31,23 @@ def rehearsal():
 @pytest.fixture(scope="session")
 def shapes_data(rehearsal):
     return loading.load(rehearsal)
+
+
+@pytest.fixture(scope="session")
+def trained_by_check():
+    """Copies runs of the rehearsal that `make check` left into a study. Runs that another code made, and
+    those that are not there, are left to be trained.
+    """
+
+    def copy(study, tasks):
+        left = Study("rehearsal", executor="none", out="outputs/check")
+        for task in tasks:
+            source = left.run(task.row, task.seed).folder
+            if source.is_dir():
+                shutil.copytree(source, study.run(task.row, task.seed).folder)
+        regression.discard_stale(study, tasks)
+
+    return copy
 
 
 @pytest.fixture

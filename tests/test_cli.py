@@ -27,9 +27,13 @@ def repro(*words, **options):
 
 
 @pytest.fixture(scope="module")
-def reproduced(tmp_path_factory):
-    """The whole study at the rehearsal preset, by the real command."""
+def reproduced(tmp_path_factory, trained_by_check):
+    """The whole study at the rehearsal preset, by the real command. It trains one run at least; the others
+    may be those of `make check`.
+    """
     out = tmp_path_factory.mktemp("studies with spaces é")
+    of = study.Study("rehearsal", out=str(out))
+    trained_by_check(of, [task for task in of.tasks(paper.TABLES) if task.row != "none"])
     return out, repro("reproduce", "--preset", "rehearsal", "--out", out)
 
 
@@ -65,12 +69,26 @@ def test_a_second_call_trains_nothing_and_says_the_same(reproduced):
     assert tables(again.stdout) == tables(first.stdout) and "Verdicts" in tables(again.stdout)
 
 
-def test_status_and_report_read_a_finished_study(reproduced, tmp_path):
+def test_status_and_report_read_a_finished_study(reproduced, tmp_path, monkeypatch, capsys):
+    """One of the six notebooks is executed again, by report; all six by reproduce."""
     out, _ = reproduced
-    listed = repro("status", "--preset", "rehearsal", "--out", out)
-    assert listed.returncode == 0 and len(listed.stdout.splitlines()) == 9 and "complete" in listed.stdout
-    done = repro("report", "--from", out / "rehearsal", "--to", tmp_path / "again")
-    assert done.returncode == 0, done.stderr
+    assert cli.run(["status", "--preset", "rehearsal", "--out", str(out)]) == 0
+    listed = capsys.readouterr().out
+    assert len(listed.splitlines()) == 9 and "complete" in listed
+    asked = []
+
+    def execute_the_last(names, *of):
+        asked.extend(names)
+        notebooks.execute_notebooks(names[-1:], *of)
+
+    monkeypatch.setattr(files, "execute_notebooks", execute_the_last)
+    assert cli.run(["report", "--from", str(out / "rehearsal"), "--to", str(tmp_path / "again")]) == 0
+    assert asked[-1] == "report" and set(asked) == {p.stem for p in (out / "rehearsal").glob("*.ipynb")}
+    cells = [
+        [(c.source, c.get("outputs")) for c in nbformat.read(folder / "report.ipynb", 4).cells]
+        for folder in (tmp_path / "again", out / "rehearsal")
+    ]
+    assert cells[0] == cells[1]
     for name in ("table1_self_attention.csv", "report.md", "figure3_stabilization.png"):
         assert (tmp_path / "again" / name).read_bytes() == (out / "rehearsal" / name).read_bytes()
 
@@ -125,7 +143,9 @@ def test_a_full_or_read_only_disk_ends_in_one_sentence(tmp_path, monkeypatch, ca
     assert os.strerror(number) in error and "free space" in error
 
 
-def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys):
+def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys, trained_by_check):
+    of = study.Study("rehearsal", out=str(tmp_path))
+    trained_by_check(of, [task for task in of.tasks(["figure3"]) if task.row == "sn_g_d"])
     blocked = tmp_path / "rehearsal" / "runs" / "sn_d" / "seed0"
     blocked.mkdir(parents=True)
     (blocked / "checkpoint.pt").write_bytes(b"nonsense")

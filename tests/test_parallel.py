@@ -70,7 +70,7 @@ def of_all_ranks(configs, images):
         name: after_steps(config, images, FEW if name != "synchronised" else STEPS)
         for name, config in configs.items()
     }
-    mine["fp32"] = after_steps(configs["synchronised"], images, dtype=torch.float32)
+    mine["fp32"] = after_steps(configs["synchronised"], images, FEW, torch.float32)
     everyones = [None] * parallel.ranks()
     torch.distributed.all_gather_object(everyones, mine)
     return everyones
@@ -107,10 +107,9 @@ def test_two_ranks_are_one_process_with_the_whole_batch(configs, images):
         assert furthest(one[name][0], state) < 1e-8 and (one[name][1] - losses).abs().max() < 1e-8, name
     apart = (one["halves"][1] - one["synchronised"][1][: 2 * FEW]).abs().max()
     assert apart > 1e-3  # what is normalised together matters
-    losses = after_steps(configs["synchronised"], images, dtype=torch.float32)[1]
-    assert (one["fp32"][1] - losses)[
-        :2
-    ].abs().max() < 1e-5  # of the first step: from there rounding grows as in float64 it does not
+    losses = after_steps(configs["synchronised"], images, 1, torch.float32)[1]
+    # of the first step: from there rounding grows as in float64 it does not
+    assert (one["fp32"][1][:2] - losses).abs().max() < 1e-5
 
 
 def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
@@ -136,6 +135,10 @@ def test_groups_of_one_process_are_normalised_each_by_itself(make_config):
             x[:6], norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
         ),
     )
+
+
+# scoring takes most of a rehearsal's time, and the same in every number of processes: few samples are enough
+SCORED = dict(samples=20, references=100)
 
 
 def run_with(config, images, folder, act, at, which):
@@ -168,7 +171,7 @@ def nothing():
 
 
 def test_ranks_stop_together_and_one_device_continues(make_config, images, tmp_path):
-    config = make_config("attention_16", batch_size=16)
+    config = make_config("attention_16", batch_size=16, **SCORED)
     with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
         # the second rank alone is asked
         parallel.launch(2, run_with, config, images, tmp_path / "two", ask_to_stop, 2, 1)
@@ -181,7 +184,8 @@ def test_ranks_stop_together_and_one_device_continues(make_config, images, tmp_p
 
 
 def test_a_rank_that_dies_ends_the_run_and_the_same_command_continues_it(make_config, images, tmp_path):
-    config, start = make_config("attention_16", batch_size=16, bn_batch=8, ema_decay=0.9), time.monotonic()
+    config = make_config("attention_16", batch_size=16, bn_batch=8, ema_decay=0.9, **SCORED)
+    start = time.monotonic()
     with pytest.raises(runs.RankDied, match="Process 1 of 2 ended with exit code -9"):
         parallel.launch(2, run_with, config, images, tmp_path / "killed", die, 3, 1)
     assert time.monotonic() - start < 60

@@ -68,15 +68,12 @@ def test_attention_at_64_needs_less_than_half_the_memory():
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    def peak(fused_from, tries):  # in a process of its own; what else happens in one only adds, up to 60 MiB
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as alone:
-            return min(
-                alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1]
-                for _ in range(tries)
-            )
+    def peak(fused_from):  # in a process of its own; what else happens in one only adds, up to 60 MiB
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            return alone.submit(bench.benchmark("attention").cost, fused_from, "fp32").result()[1]
 
-    fused, held = peak(1, 6), peak(10**9, 2)
-    assert fused < held / 2, (fused, held)
+    held = min(peak(10**9) for _ in range(2))
+    assert any(peak(1) < held / 2 for _ in range(6)), held  # the first that is low enough ends it
 
 
 def test_lines_say_whether_a_target_is_reached(tmp_path):

@@ -174,7 +174,7 @@ def test_a_run_from_a_folder_of_faces(tmp_path, rehearsal, monkeypatch):
     for i, image in enumerate(symmetric_shapes(220, 64)[0]):
         Image.fromarray(image).save(tmp_path / "faces" / f"{i}.png")
     small = dataclasses.replace(
-        rehearsal, name="celeba", dataset="celeba", resolution=64, steps=2, references=120
+        rehearsal, name="celeba", dataset="celeba", resolution=64, steps=2, references=120, samples=30
     )
     monkeypatch.setitem(PRESETS, "celeba", small)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))

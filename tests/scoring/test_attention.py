@@ -146,7 +146,8 @@ def test_the_picture_shows_what_is_attended():
 
 
 def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_data, capsys):
-    record = loop.train(make_config("attention_16"), shapes_data, runs.Run(tmp_path / "run"), "attention_16")
+    config = make_config("attention_16", samples=20)
+    record = loop.train(config, shapes_data, runs.Run(tmp_path / "run"), "attention_16")
     kept = [(tmp_path / "run" / name) for name in ("attention.jpg", "attention.npz")]
     before = [path.read_bytes() for path in kept]
     for path in kept:
@@ -155,7 +156,7 @@ def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_d
     assert [path.read_bytes() for path in kept] == before
     assert f"{record['attention'][-1]['entropy']['G 16x16']:.3f}" in capsys.readouterr().out
 
-    loop.train(make_config("none"), shapes_data, runs.Run(tmp_path / "none"), "none")
+    loop.train(make_config("none", samples=20), shapes_data, runs.Run(tmp_path / "none"), "none")
     for folder, words in (("none", "no attention"), ("nowhere", "no checkpoint")):
         assert cli.run(["attention", str(tmp_path / folder)]) == 2
         assert words in capsys.readouterr().err

@@ -96,17 +96,20 @@ def inception(tmp_path_factory):
         yield features.load_extractor("inception")
 
 
+COUNT = 12  # images of a set: more than splits of the Inception score and than neighbours of a precision
+
+
 @pytest.fixture(scope="module")
 def sets(shapes_data):
-    """Real images, and noisy ones in the place of generated ones, 24 each."""
-    real = np.array(shapes_data.images[:24])
+    """Real images, and noisy ones in the place of generated ones."""
+    real = np.array(shapes_data.images[:COUNT])
     noise = np.random.default_rng(0).normal(scale=20, size=real.shape)
-    return real, np.clip(shapes_data.images[24:48] + noise, 0, 255).astype(np.uint8)
+    return real, np.clip(shapes_data.images[COUNT : 2 * COUNT] + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
 def extracted(inception, sets):
-    return tuple(extract(inception, images, keep=24) for images in sets)
+    return tuple(extract(inception, images, keep=COUNT) for images in sets)
 
 
 def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
@@ -120,7 +123,7 @@ def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
                 lambda z, batches=batches: next(batches),
                 inception.clean,
                 mode="clean",
-                num_gen=24,
+                num_gen=COUNT,
                 batch_size=8,
                 device=torch.device("cpu"),
                 verbose=False,
@@ -156,14 +159,14 @@ def test_the_other_scores_equal_torch_fidelitys_own(sets, extracted):
     theirs = {}
     for splits, rest in ((1, True), (10, False)):
         theirs[splits] = torch_fidelity.calculate_metrics(
-            input1=Images(generated if rest else generated[np.argsort(metrics.shuffled(24))]),
+            input1=Images(generated if rest else generated[np.argsort(metrics.shuffled(COUNT))]),
             input2=Images(real),
             cuda=False,
             isc=True,
             fid=rest,
             kid=rest,
             prc=rest,
-            kid_subset_size=24,
+            kid_subset_size=COUNT,
             kid_subsets=1,
             batch_size=8,
             samples_shuffle=False,
@@ -193,24 +196,27 @@ def test_inceptions_features_do_not_depend_on_the_batch(inception, sets, extract
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(ours).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family, strengths",
     [
         ("blur", (1.0, 2.0)),
-        pytest.param("classes missing", (0.8,), marks=pytest.mark.slow),
-        pytest.param("noise", (20.0, 40.0), marks=pytest.mark.slow),
-        pytest.param("classes uneven", (2000.0,), marks=pytest.mark.slow),
+        ("classes missing", (0.8,)),
+        ("noise", (20.0, 40.0)),
+        ("classes uneven", (2000.0,)),
     ],
 )
-def test_fid_worsens_with_damage(inception, shapes_data, sets, family, strengths):
+def test_fid_worsens_with_damage(inception, shapes_data, sets, extracted, family, strengths):
     """With both resizers; against the undamaged images themselves, so that few are enough: the weights are
     random.
     """
-    images, labels = sets[0][:12], shapes_data.labels[:12]
-    undamaged = extract(inception, images, keep=12)
-    scores = lambda images: score(undamaged, extract(inception, images, keep=12), extended=False)
-    itself = scores(images)
-    damaged = [scores(validation.corrupt(images, labels, family, strength)) for strength in strengths]
+    images, labels, undamaged = sets[0], shapes_data.labels[:COUNT], extracted[0]
+    scores = lambda found: score(undamaged, found, extended=False)
+    itself = scores(undamaged)
+    damaged = [
+        scores(extract(inception, validation.corrupt(images, labels, family, strength), COUNT))
+        for strength in strengths
+    ]
     for name in ("fid", "fid_clean"):
         fids = [found[name] for found in (itself, *damaged)]
         assert fids == sorted(fids) and fids[0] < 1e-3 * fids[1], (family, name, fids)

@@ -18,7 +18,7 @@ from repro.scoring.scores import score_images
 
 
 def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
-    make_config, shapes_data, tmp_path, monkeypatch
+    make_config, shapes_data, tmp_path, monkeypatch, cheap_second
 ):
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
     config = make_config()
@@ -106,6 +106,13 @@ class Colours(torch.nn.Module):
     def forward(self, images):
         x = torch.nn.functional.adaptive_avg_pool2d(images.float() * self.scale, 4).flatten(1)
         return {"": x}, torch.nn.functional.one_hot(x[:, :16].argmax(1), 16).float()
+
+
+@pytest.fixture
+def cheap_second(monkeypatch):
+    """Scorers whose second extractor costs nothing."""
+    load = lambda name: (Colours if name == scorers.SECOND else load_extractor)(name)
+    monkeypatch.setattr(scorers, "load_extractor", load)
 
 
 def coloured(count, seed, split="train", **more):
@@ -260,7 +267,9 @@ def test_two_processes_score_alike(tmp_path):
     assert one == other and "fid" in one
 
 
-def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, shapes_data, monkeypatch, tmp_path):
+def test_bounds_of_one_reference_are_not_taken_for_anothers(
+    make_config, shapes_data, monkeypatch, tmp_path, cheap_second
+):
     fresh_cache(monkeypatch, tmp_path)
     few, many = (Scorer(make_config(references=count), shapes_data) for count in (200, 400))
     assert few.real["fid"] != many.real["fid"] and few.noise["fid"] != many.noise["fid"]
@@ -268,7 +277,7 @@ def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, shapes_
 
 
 def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(
-    make_config, shapes_data, monkeypatch, tmp_path
+    make_config, shapes_data, monkeypatch, tmp_path, cheap_second
 ):
     """Held-out images are a random draw: at CIFAR-10's size one class has 485 of the 500 images that are
     needed.

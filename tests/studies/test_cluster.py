@@ -125,10 +125,11 @@ def recorded(study, tasks):
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory):
+def local(tmp_path_factory, trained_by_check):
     """The same runs by the local executor."""
     study = Study("rehearsal", 1, "local", out=str(tmp_path_factory.mktemp("local")))
     tasks = study.tasks(["figure3"])
+    trained_by_check(study, tasks)
     trainer.train(study, tasks)
     return recorded(study, tasks)
 
