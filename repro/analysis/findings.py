@@ -27,7 +27,7 @@ DEARER_FROM = 1.25  # times the cheapest row's step: below it a measured differe
 
 def _listed(values: dict[str, float]) -> str:
     """Rows with their scores, the lowest first."""
-    return ", ".join(f"{label} {value:,.0f}" for label, value in sorted(values.items(), key=lambda v: v[1]))
+    return ", ".join(f"{label}: {value:,.0f}" for label, value in sorted(values.items(), key=lambda v: v[1]))
 
 
 def _joined(parts: Sequence[str]) -> str:

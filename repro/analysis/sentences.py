@@ -5,22 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..studies.study import Study, rows
-from . import labels
+from .. import paper
+from ..presets import Preset
+from ..studies.study import Study, rows, run_name
+from . import frames, labels
 from .comparisons import INERT, NOT_DECLINED, TOO_SHORT, UNSTABLE, Judged
-from .plan import Plan
+from .plan import Comparison, Plan
 from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, Look, share
 
 FACTOR_FROM = 0.5  # of a difference of logarithms
 
 
-def names(which: Sequence[str]) -> str:
-    """Rows by their labels: "attention at 8 and 16"."""
-    parts = [rows()[row].label for row in which]
+def names(comparison: Comparison, which: Sequence[str], preset: Preset) -> str:
+    """Rows of a comparison by the labels of the first table that has them all: "attention at 8 and 16"."""
+    parts = [_labels(comparison, preset)[row] for row in which]
     start = parts[0].rsplit(" ", 1)[0]
     if len(parts) > 1 and all(label.rsplit(" ", 1)[0] == start for label in parts):
         parts[1:] = [label.rsplit(" ", 1)[1] for label in parts[1:]]
     return " and ".join(parts)
+
+
+def _labels(comparison: Comparison, preset: Preset) -> dict[str, str]:
+    """A row that stands in two tables has one run, by the name of the first, and a label in each."""
+    for table in paper.WITH_NOTEBOOK.values():
+        here = [row for row in table.rows if frames.unavailable(row, preset) is None]
+        found = {run_name(row, preset): row.label for row in here}
+        if set(comparison.rows) <= found.keys():
+            return found
+    return {name: row.label for name, row in rows().items()}
 
 
 def sentence(j: Judged, plan: Plan, study: Study) -> str:
@@ -34,9 +46,12 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
             " broke down, so nothing is concluded."
         )
     if not j.looks:
-        return f"{compared(j, study)}: {_of_outcome(j, plan)}" + (f" ({j.remark})." if j.remark else ".")
+        return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}" + (
+            f" ({j.remark})." if j.remark else "."
+        )
     at = {budget: j.look(budget) for budget in j.looks}
-    text = f"{compared(j, study)}: {_of_outcome(j, plan)}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
+    outcome = _of_outcome(j, plan, study.preset)
+    text = f"{compared(j, study)}: {outcome}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
     if j.outcome == OPEN:
         text += (
             f" About {j.needed} seeds would settle it at the present spread."
@@ -65,18 +80,19 @@ def compared(j: Judged, study: Study) -> str:
             if c.quantity == "colour"
             else "distance that its maps reach, against a map of the nearest 3x3 positions"
         )
-        return f"{names(c.rows)[0].upper()}{names(c.rows)[1:]}, {what}"
+        who = names(c, c.rows, study.preset)
+        return f"{who[0].upper()}{who[1:]}, {what}"
     metric = labels.heading(j.metric, study.preset)
     what = {
         "decline": f"decline of {metric}",
         "interaction": f"{metric} of structured classes relative to textured ones",
         "structured": f"{metric} of structured classes",
     }.get(c.measure, metric)
-    better, worse = names(c.side(better=True)), names(c.side(better=False))
+    better, worse = (names(c, c.side(better=side), study.preset) for side in (True, False))
     return f"{better[0].upper()}{better[1:]} against {worse}, {what}"
 
 
-def _of_outcome(j: Judged, plan: Plan) -> str:
+def _of_outcome(j: Judged, plan: Plan, preset: Preset) -> str:
     """The outcome in the words of its sentence."""
     look = j.look()
     small = (
@@ -102,8 +118,8 @@ def _of_outcome(j: Judged, plan: Plan) -> str:
         TOO_SHORT: "too short to rank",
         INERT: "the map is uniform within 1 per cent, so it says nothing",
         NOT_DECLINED: (
-            f"{names(j.comparison.side(better=False))} has not declined at this budget, so there is no"
-            " decline to remove"
+            f"{names(j.comparison, j.comparison.side(better=False), preset)} has not declined at this budget,"
+            " so there is no decline to remove"
         ),
     }[j.outcome]
 

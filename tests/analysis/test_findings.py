@@ -26,7 +26,7 @@ def change(study, only=None, **fields):
 def test_rows_are_ordered_by_their_mean_and_their_spread_is_said(study_of):
     study = study_of({"none": [100, 110], "attention_16": [80, 90]})
     found = text(study, "table1")
-    assert "attention at 16 85, no block 105" in found and "An order of means is no verdict" in found
+    assert "attention at 16: 85, no block: 105" in found and "An order of means is no verdict" in found
     assert "may be chance" in text(study_of({"none": [100], "attention_16": [80]}), "table1")
 
 
