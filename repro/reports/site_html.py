@@ -1,0 +1,188 @@
+"""One page of the site from one file: Markdown or an executed notebook as HTML, made readable on a phone, in
+the dark and aloud.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from bs4 import BeautifulSoup, Tag
+
+from .. import paper, runs
+from ..analysis import frames
+from ..presets import PRESETS
+from ..studies.study import run_name
+from . import plots
+
+MANY = 10  # rows of a table from which on it is filtered and sorted
+LONG = 60  # characters of a cell that stands below its label on a phone, not beside it
+ENLARGED = 640  # px: small pictures are shown at the largest whole multiple up to here
+PICTURED = {  # what a run's pictures show
+    "samples": "generated images, a column a class",
+    "attention": "generated images with query points and how much each point attends to every position",
+    "neighbours": "generated images, each beside the training images nearest to it",
+    "interpolations": "lines of generated images that change from one latent or class to another",
+    "shadow": "images generated with averaged weights, a column a class",
+}
+
+
+def target(source: Path) -> Path:
+    """Where the page of a file of the project stands in the site: README.md becomes index.html, but the
+    project's own makes room for the landing page.
+    """
+    place = source.relative_to(runs.PROJECT)
+    if place.name == "README.md" and len(place.parts) > 1:
+        return place.with_name("index.html")
+    return place.with_name(place.name.lower() if place.name == "README.md" else place.name).with_suffix(
+        ".html"
+    )
+
+
+def of_file(path: Path) -> tuple[str, str]:
+    """Title and HTML of a file, without a page around it."""
+    return finished((of_markdown if path.suffix == ".md" else of_notebook)(path), path)
+
+
+def of_markdown(path: Path) -> str:
+    """A Markdown file as HTML."""
+    from nbconvert.filters import markdown2html
+
+    return markdown2html(path.read_text())
+
+
+def of_notebook(path: Path) -> str:
+    """An executed notebook as HTML, its figures described."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    title, section = path.stem, ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            for marks, heading in re.findall(r"^(#+) (.+)$", cell.source, re.MULTILINE):
+                title, section = (heading, "") if marks == "#" else (title, heading)
+            continue
+        drawn = re.search(r"plots\.(\w+)\([^()]*\)\s*$", cell.source)
+        for output in cell.outputs:
+            for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+                words = described(drawn[1]) if drawn else section
+                of = "; ".join(part for part in (section, title, f"preset {path.parent.name}") if part)
+                output.metadata.setdefault(kind, {}).setdefault("alt", f"{words} {of}.")
+    return _exporter().from_notebook_node(notebook)[0]
+
+
+@cache
+def _exporter():
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter(template_name="basic")
+
+
+def described(plot: str) -> str:
+    """What a function of `plots` says that it draws."""
+    return " ".join(inspect.getdoc(getattr(plots, plot)).partition("\n\n")[0].split())
+
+
+def finished(body: str, path: Path) -> tuple[str, str]:
+    """Title and HTML: code folded, pictures sized and described, tables that scroll by themselves and become
+    cards on a phone, links between pages, and rows of tables linked to the page of their runs.
+    """
+    soup = BeautifulSoup(body, "html.parser")
+    for tag in soup.select(".prompt, .anchor-link, style"):
+        tag.decompose()
+    for cell in soup.select(".code_cell"):
+        _fold_code(cell, soup)
+    for picture in soup.find_all("img"):
+        _show_picture(picture, path)
+    labels = row_pages(path)
+    for table in soup.find_all("table"):
+        for cell in table.select("tr > td:first-child"):
+            page = labels.get(cell.text.strip())
+            if page and cell.find("a") is None:
+                link = soup.new_tag("a", href=page)
+                link.extend(list(cell.contents))
+                cell.append(link)
+        _show_table(table)
+        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+    for block in soup.find_all("pre"):
+        block["tabindex"] = "0"
+    for tag in soup.find_all("a", href=True):
+        tag["href"] = _inside(tag["href"], path)
+    heading = soup.find("h1")
+    return heading.text if heading else path.stem, str(soup)
+
+
+def _fold_code(cell: Tag, soup: BeautifulSoup) -> None:
+    code, output = cell.select_one(".input"), cell.select_one(".output")
+    made = "figure" if cell.find("img") else "table" if cell.find("table") else "text"
+    summary = soup.new_tag("summary")
+    summary.string = f"Code of this {made}" if output else "Code: parameters"
+    code.wrap(soup.new_tag("details")).insert(0, summary)
+
+
+def _show_picture(picture: Tag, path: Path) -> None:
+    """A run's own pictures in crisp pixels at a whole multiple of their size, plots on a light panel."""
+    kind = picture.get("alt", "").split(" ")[0]
+    if kind not in PICTURED:
+        if "pixels" not in picture.get("class", []):
+            picture["class"] = "plot"
+        return
+    picture["class"] = "pixels"
+    picture["alt"] = f"{picture['alt']}: {PICTURED[kind]}"
+    if not picture["src"].startswith("data:"):
+        from PIL import Image
+
+        with Image.open(path.parent / picture["src"]) as image:
+            times = max(1, ENLARGED // image.width)
+            picture["width"], picture["height"] = times * image.width, times * image.height
+        picture["loading"] = "lazy"
+
+
+def _show_table(table: Tag) -> None:
+    """Each cell labelled by its column, for cards; headings without text made cells; long tables marked."""
+    heads = table.select("thead th")
+    labels = [head.text.strip() for head in heads]
+    lines = table.select("tbody tr")
+    table["class"] = [*(["cards"] if len(heads) > 2 else []), *(["many"] if len(lines) >= MANY else [])]
+    for head in heads:
+        head.attrs = {"scope": "col"}
+        if not head.text.strip():
+            head.name, head.attrs = "td", {}
+    for line in lines:
+        for label, cell in zip(labels, line.find_all("td"), strict=False):
+            text = cell.text.strip()
+            cell.attrs = {"data-label": label} if label else {}
+            if text in ("", "–"):
+                cell["class"] = "none"
+            elif len(text) > LONG:
+                cell["class"] = "long"
+
+
+def _inside(href: str, path: Path) -> str:
+    """A link of a file of the project as a link of its page."""
+    place, _, anchor = href.partition("#")
+    if "://" in href or not place or place.startswith("mailto:"):
+        return href
+    found = Path(os.path.normpath(path.parent / place))
+    if place.endswith("/"):
+        found /= "README.md"
+    if found.suffix in (".md", ".ipynb"):
+        found = runs.PROJECT / target(found)
+    return os.path.relpath(found, path.parent) + (f"#{anchor}" if anchor else "")
+
+
+def row_pages(path: Path) -> dict[str, str]:
+    """For a page of a study the labels of its rows with the page of each one's runs."""
+    if path.parent.parent != runs.PROJECT / "results" or path.parent.name not in PRESETS:
+        return {}
+    preset, out = PRESETS[path.parent.name], {}
+    for table in paper.WITH_NOTEBOOK.values():
+        for row in table.rows:
+            if frames.unavailable(row, preset) is None:
+                page = Path("runs") / run_name(row, preset) / "README.md"
+                if (path.parent / page).exists():
+                    out.setdefault(row.label, str(page))
+    return out
