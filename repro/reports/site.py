@@ -89,12 +89,10 @@ def _is_page(path: Path) -> bool:
 
 def _page(source: Path, title: str, body: str) -> Page:
     target = site_html.target(source)
-    parts = target.parts
-    part = RESULTS if parts[0] == "results" else FRONT if "CONTRIBUTING" not in target.stem else DOCUMENTATION
-    if parts[0] == "docs":
-        part = DOCUMENTATION
-    if parts[0] == "results" and len(parts) > 2:
-        part = parts[1]
+    if target.parts[0] == "results":
+        part = target.parts[1] if len(target.parts) > 2 else RESULTS
+    else:
+        part = FRONT if target.stem in ("index", "readme") else DOCUMENTATION
     return Page(source, target, part, title, body)
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from .. import paper, runs
 from ..analysis import frames
+from ..analysis.verdicts import in_words
 from ..studies.study import Study, run_name
 from . import pages, site_html
 
@@ -48,7 +49,7 @@ def of_study(study: Study) -> tuple[Path, str, str]:
     return _made(
         f"results/{study.preset.name}/index.md",
         title=f"Study {study.preset.name}",
-        about=Markup(_as_html(pages._setting(study))),
+        about=Markup(_as_html(f"{pages._setting(study)}\n\n{in_words(study)}")),
         plots=[_plot(one) for one in judged],
         cards=_cards(judged),
         sampled=study.preset.name,
@@ -109,9 +110,7 @@ def _cards(judged: list[Study]) -> list[dict]:
         for line in table.itertuples():
             card = cards.setdefault(line.claim, {"claim": line.claim, "statement": line.statement, "of": []})
             tone = line.verdict.replace(" ", "-")
-            card["of"].append(
-                {"study": name, "verdict": line.verdict, "tone": tone, "finding": line.finding}
-            )
+            card["of"].append({"study": name, "verdict": line.verdict, "tone": tone, "finding": line.finding})
     return list(cards.values())
 
 

@@ -35,11 +35,9 @@ def target(source: Path) -> Path:
     project's own makes room for the landing page.
     """
     place = source.relative_to(runs.PROJECT)
-    if place.name == "README.md" and len(place.parts) > 1:
-        return place.with_name("index.html")
-    return place.with_name(place.name.lower() if place.name == "README.md" else place.name).with_suffix(
-        ".html"
-    )
+    if place.name == "README.md":
+        return place.with_name("index.html" if len(place.parts) > 1 else "readme.html")
+    return place.with_suffix(".html")
 
 
 def of_file(path: Path) -> tuple[str, str]:
@@ -155,6 +153,9 @@ def _show_table(table: Tag) -> None:
         for label, cell in zip(labels, line.find_all("td"), strict=False):
             text = cell.text.strip()
             cell.attrs = {"data-label": label} if label else {}
+            value = Tag(name="span")  # one box beside the label, whatever the cell holds
+            value.extend(list(cell.contents))
+            cell.append(value)
             if text in ("", "–"):
                 cell["class"] = "none"
             elif len(text) > LONG:
