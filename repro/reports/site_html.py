@@ -123,13 +123,13 @@ def _fold_code(cell: Tag, soup: BeautifulSoup) -> None:
 
 def _show_picture(picture: Tag, path: Path) -> None:
     """A run's own pictures in crisp pixels at a whole multiple of their size, plots on a light panel."""
-    kind = picture.get("alt", "").split(" ")[0]
-    if kind not in PICTURED:
+    of_run = re.match(rf"({'|'.join(PICTURED)}) of .+, seed \d+$", picture.get("alt", ""))
+    if not of_run:
         if "pixels" not in picture.get("class", []):
             picture["class"] = "plot"
         return
     picture["class"] = "pixels"
-    picture["alt"] = f"{picture['alt']}: {PICTURED[kind]}"
+    picture["alt"] += f": {PICTURED[of_run[1]]}"
     if not picture["src"].startswith("data:"):
         from PIL import Image
 
