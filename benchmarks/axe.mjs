@@ -32,7 +32,8 @@ for (const page of PAGES) for (const width of [390, 1280]) for (const scheme of 
     bad += ["serious", "critical"].includes(impact);
     console.log(`  ${impact} ${id} x${nodes.length}: ${nodes[0].html.slice(0, 160)}`);
   }
-  await tab.screenshot({ path: resolve(screens, `${page.replaceAll("/", "_")}-${width}-${scheme}.png`) });
+  await tab.screenshot({
+    path: resolve(screens, `${page.replaceAll("/", "_")}-${width}-${scheme}.png`), fullPage: true });
   await tab.close();
 }
 await browser.close();

@@ -38,8 +38,11 @@ class Page:
 
     @property
     def label(self) -> str:
-        """The title within the part."""
-        return self.title.partition(", preset")[0]
+        """What lists of its part call it."""
+        own = {"index.md": "Overview", "README.md": self.title.partition(", preset")[0]}
+        if self.source.parent == runs.PROJECT:
+            own["README.md"] = "README"
+        return own.get(self.source.name, self.title)
 
     def link(self, other: Page) -> str:
         """The way from here to another page."""

@@ -94,7 +94,7 @@ def finished(body: str, path: Path) -> tuple[str, str]:
     for cell in soup.select(".code_cell"):
         _fold_code(cell, soup)
     for picture in soup.find_all("img"):
-        _show_picture(picture, path)
+        _show_picture(picture, path, soup)
     labels = row_pages(path)
     for table in soup.find_all("table"):
         for cell in table.select("tr > td:first-child"):
@@ -104,9 +104,12 @@ def finished(body: str, path: Path) -> tuple[str, str]:
                 link.extend(list(cell.contents))
                 cell.append(link)
         _show_table(table)
-        table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
+    for wide in soup.select("table, img.plot"):
+        wide.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0"}))
     for block in soup.find_all("pre"):
         block["tabindex"] = "0"
+        if block.find_parent(class_="output") and "  " not in block.text:
+            block["class"] = "prose"
     for tag in soup.find_all("a", href=True):
         tag["href"] = _inside(tag["href"], path)
     heading = soup.find("h1")
@@ -114,15 +117,22 @@ def finished(body: str, path: Path) -> tuple[str, str]:
 
 
 def _fold_code(cell: Tag, soup: BeautifulSoup) -> None:
-    code, output = cell.select_one(".input"), cell.select_one(".output")
+    """A cell's code closed under a label that says what it makes."""
     made = "figure" if cell.find("img") else "table" if cell.find("table") else "text"
     summary = soup.new_tag("summary")
-    summary.string = f"Code of this {made}" if output else "Code: parameters"
-    code.wrap(soup.new_tag("details")).insert(0, summary)
+    if "celltag_injected-parameters" in cell["class"]:
+        summary.string = "Code: the parameters of this page"
+    elif cell.select_one(".output"):
+        summary.string = f"Code of this {made}"
+    else:
+        summary.string = "Code: parameters and their defaults"
+    cell.select_one(".input").wrap(soup.new_tag("details")).insert(0, summary)
 
 
-def _show_picture(picture: Tag, path: Path) -> None:
-    """A run's own pictures in crisp pixels at a whole multiple of their size, plots on a light panel."""
+def _show_picture(picture: Tag, path: Path, soup: BeautifulSoup) -> None:
+    """A run's own pictures in crisp pixels at a whole multiple of their size, with what they show below them;
+    plots on a light panel.
+    """
     of_run = re.match(rf"({'|'.join(PICTURED)}) of .+, seed \d+$", picture.get("alt", ""))
     if not of_run:
         if "pixels" not in picture.get("class", []):
@@ -136,11 +146,16 @@ def _show_picture(picture: Tag, path: Path) -> None:
         with Image.open(path.parent / picture["src"]) as image:
             times = max(1, ENLARGED // image.width)
             picture["width"], picture["height"] = times * image.width, times * image.height
-        picture["loading"] = "lazy"
+        picture.parent.name = "figure"
+        caption = soup.new_tag("figcaption")
+        caption.string = picture["alt"]
+        picture.insert_after(caption)
 
 
 def _show_table(table: Tag) -> None:
-    """Each cell labelled by its column, for cards; headings without text made cells; long tables marked."""
+    """Each cell labelled by its column, for cards, which leave out what is empty and say "n/a" once; headings
+    without text made cells; long tables marked.
+    """
     heads = table.select("thead th")
     labels = [head.text.strip() for head in heads]
     lines = table.select("tbody tr")
@@ -150,16 +165,18 @@ def _show_table(table: Tag) -> None:
         if not head.text.strip():
             head.name, head.attrs = "td", {}
     for line in lines:
+        missing = False
         for label, cell in zip(labels, line.find_all("td"), strict=False):
             text = cell.text.strip()
             cell.attrs = {"data-label": label} if label else {}
             value = Tag(name="span")  # one box beside the label, whatever the cell holds
             value.extend(list(cell.contents))
             cell.append(value)
-            if text in ("", "–"):
+            if text in ("", "–", "nan") or (missing and text.startswith("n/a")):
                 cell["class"] = "none"
             elif len(text) > LONG:
                 cell["class"] = "long"
+            missing |= text.startswith("n/a")
 
 
 def _inside(href: str, path: Path) -> str:
