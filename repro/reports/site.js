@@ -1,14 +1,22 @@
-// long tables: a field that filters rows, headings that sort
+// long tables: a field that filters rows, headings that sort, on a phone a few cards until asked for all
 for (const table of document.querySelectorAll("table.many")) {
   const body = table.tBodies[0], rows = [...body.rows];
   const label = document.createElement("label"), field = document.createElement("input");
   label.className = "filter";
   field.type = "search";
-  label.append("Show rows with ", field);
+  const hint = document.createElement("span"), all = document.createElement("button");
+  hint.textContent = " A heading sorts.";
+  label.append("Show rows with ", field, hint);
   table.parentNode.before(label);
-  field.oninput = () => rows.forEach(row => {
-    row.hidden = !row.textContent.toLowerCase().includes(field.value.toLowerCase());
-  });
+  all.className = "all";
+  all.textContent = `Show all ${rows.length} rows`;
+  all.onclick = () => table.classList.remove("some");
+  table.classList.add("some");
+  table.parentNode.after(all);
+  field.oninput = () => {
+    table.classList.remove("some");
+    for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(field.value.toLowerCase());
+  };
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     if (!head.textContent.trim()) return;
     const button = document.createElement("button");

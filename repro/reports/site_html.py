@@ -20,6 +20,7 @@ from . import plots
 
 MANY = 10  # rows of a table from which on it is filtered and sorted
 LONG = 60  # characters of a cell that stands below its label on a phone, not beside it
+SHORT = 8  # characters of a cell that stay on one line
 ENLARGED = 640  # px: small pictures are shown at the largest whole multiple up to here
 PICTURED = {  # what a run's pictures show
     "samples": "generated images, a column a class",
@@ -174,8 +175,8 @@ def _show_table(table: Tag) -> None:
             cell.append(value)
             if text in ("", "–", "nan") or (missing and text.startswith("n/a")):
                 cell["class"] = "none"
-            elif len(text) > LONG:
-                cell["class"] = "long"
+            elif len(text) > LONG or len(text) <= SHORT:
+                cell["class"] = "long" if len(text) > LONG else "short"
             missing |= text.startswith("n/a")
 
 
