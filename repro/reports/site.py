@@ -7,12 +7,8 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from functools import cache
 from itertools import groupby
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from .. import paper, runs
 from ..errors import ReproError
@@ -20,7 +16,17 @@ from . import site_front, site_html
 from .pages import FIGURES
 
 SOURCES = ("README.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff", "docs", "results")
-COPIED = {".png", ".webp", runs.PICTURE, ".json", ".csv", ".cff", ".safetensors", ""}  # LICENSE has none
+COPIED = {
+    ".png",
+    ".webp",
+    ".svg",
+    runs.PICTURE,
+    ".json",
+    ".csv",
+    ".cff",
+    ".safetensors",
+    "",
+}  # LICENSE has none
 FRONT, RESULTS, DOCUMENTATION = "The study", "All results", "Documentation"
 # of a study's pages, those that come first
 ORDER = ("index", "report", *(t.notebook for t in paper.WITH_NOTEBOOK.values()), *FIGURES, "metrics")
@@ -39,10 +45,9 @@ class Page:
     @property
     def label(self) -> str:
         """What lists of its part call it."""
-        own = {"index.md": "Overview", "README.md": self.title.partition(", preset")[0]}
-        if self.source.parent == runs.PROJECT:
-            own["README.md"] = "README"
-        return own.get(self.source.name, self.title)
+        if self.source.name == "index.md":
+            return "Overview"
+        return "README" if self.target.name == "readme.html" else self.title.partition(", preset")[0]
 
     def link(self, other: Page) -> str:
         """The way from here to another page."""
@@ -75,7 +80,9 @@ def build(to: Path) -> int:
     for place, page in enumerate(pages):
         previous = pages[place - 1] if place else None
         following = pages[place + 1] if place + 1 < len(pages) else None
-        text = _template().render(page=page, parts=parts, home=pages[0], previous=previous, next=following)
+        text = site_html.TEMPLATES.get_template("site.html").render(
+            page=page, parts=parts, home=pages[0], previous=previous, next=following
+        )
         runs.write_atomically(to / page.target, text.encode())
     runs.write_atomically(mark, b"written by repro site\n")
     return len(pages)
@@ -111,12 +118,3 @@ def _in_order(pages: list[Page]) -> list[Page]:
         return parts.index(page.part), len(page.target.parts) > 3, first, page.target
 
     return sorted(pages, key=place)
-
-
-@cache
-def _template():
-    loader = PackageLoader("repro", "reports")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    for name in ("site.css", "site.js"):
-        environment.globals[name.replace(".", "_")] = Markup(loader.get_source(environment, name)[0])
-    return environment.get_template("site.html")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 from bs4 import BeautifulSoup
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from .. import paper, runs
@@ -29,7 +28,6 @@ def landing() -> tuple[Path, str, str]:
     """Path that its links start from, title and HTML of the first page."""
     about, answer = _of_readme()
     judged = [study for study in reported() if (study.folder / "verdicts.json").exists()]
-    sampled = judged[0] if judged else reported()[0]
     return _made(
         "index.md",
         title="Self-Attention GAN, reproduced",
@@ -37,9 +35,10 @@ def landing() -> tuple[Path, str, str]:
         answer=answer,
         plots=[_plot(study) for study in judged[:1]],
         cards=_cards(judged),
-        sampled=sampled.preset.name,
-        sheets=_sheets(sampled, (paper.TABLE1,)),
-        studies=[(study.preset.name, Markup(_as_html(pages._setting(study)))) for study in reported()],
+        samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],
+        studies=[
+            (study.preset.name, Markup(site_html.of_markdown(pages._setting(study)))) for study in reported()
+        ],
     )
 
 
@@ -49,32 +48,17 @@ def of_study(study: Study) -> tuple[Path, str, str]:
     return _made(
         f"results/{study.preset.name}/index.md",
         title=f"Study {study.preset.name}",
-        about=Markup(_as_html(f"{pages._setting(study)}\n\n{in_words(study)}")),
+        about=Markup(site_html.of_markdown(f"{pages._setting(study)}\n\n{in_words(study)}")),
         plots=[_plot(one) for one in judged],
         cards=_cards(judged),
-        sampled=study.preset.name,
-        sheets=_sheets(study, paper.TABLES.values()),
+        samples=[(study.preset.name, _sheets(study, paper.TABLES.values()))],
     )
 
 
 def _made(path: str, **parts) -> tuple[Path, str, str]:
     place = runs.PROJECT / path
-    body = _template().render(parts, up="../" * path.count("/"))
+    body = site_html.TEMPLATES.get_template("site_front.html").render(parts, up="../" * path.count("/"))
     return place, *site_html.finished(body, place)
-
-
-@cache
-def _template():
-    loader = PackageLoader("repro", "reports")
-    return Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
-        "site_front.html"
-    )
-
-
-def _as_html(markdown: str) -> str:
-    from nbconvert.filters import markdown2html
-
-    return markdown2html(markdown)
 
 
 def _of_readme() -> tuple[Markup, Markup]:
@@ -83,9 +67,9 @@ def _of_readme() -> tuple[Markup, Markup]:
     """
     text = (runs.PROJECT / "README.md").read_text()
     begin, end = pages.BLOCKS["summary"]
-    about = BeautifulSoup(_as_html(text.partition(begin)[0]), "html.parser").find("p")
+    about = BeautifulSoup(site_html.of_markdown(text.partition(begin)[0]), "html.parser").find("p")
     answer = []
-    summary = BeautifulSoup(_as_html(text.partition(begin)[2].partition(end)[0]), "html.parser")
+    summary = BeautifulSoup(site_html.of_markdown(text.partition(begin)[2].partition(end)[0]), "html.parser")
     for tag in summary.find_all(recursive=False):
         if tag.name == "table" or tag.find(["table", "img"]):
             break

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from bs4 import BeautifulSoup, Tag
+from jinja2 import Environment, PackageLoader
 
 from .. import paper, runs
 from ..analysis import frames
@@ -18,6 +19,9 @@ from ..presets import PRESETS
 from ..studies.study import run_name
 from . import plots
 
+TEMPLATES = Environment(
+    loader=PackageLoader("repro", "reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+)
 MANY = 10  # rows of a table from which on it is filtered and sorted
 LONG = 60  # characters of a cell that stands below its label on a phone, not beside it
 SHORT = 8  # characters of a cell that stay on one line
@@ -43,14 +47,14 @@ def target(source: Path) -> Path:
 
 def of_file(path: Path) -> tuple[str, str]:
     """Title and HTML of a file, without a page around it."""
-    return finished((of_markdown if path.suffix == ".md" else of_notebook)(path), path)
+    return finished(of_markdown(path.read_text()) if path.suffix == ".md" else of_notebook(path), path)
 
 
-def of_markdown(path: Path) -> str:
-    """A Markdown file as HTML."""
+def of_markdown(text: str) -> str:
+    """Markdown as HTML."""
     from nbconvert.filters import markdown2html
 
-    return markdown2html(path.read_text())
+    return markdown2html(text)
 
 
 def of_notebook(path: Path) -> str:
