@@ -85,8 +85,9 @@ def _exporter():
 
 
 def described(plot: str) -> str:
-    """What a function of `plots` says that it draws."""
-    return " ".join(inspect.getdoc(getattr(plots, plot)).partition("\n\n")[0].split())
+    """What a function of `plots` says that it draws; "a figure" of one that only older notebooks call."""
+    text = inspect.getdoc(getattr(plots, plot)) if hasattr(plots, plot) else "A figure."
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def finished(body: str, path: Path) -> tuple[str, str]:
