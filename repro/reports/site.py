@@ -49,6 +49,11 @@ class Page:
             return "Overview"
         return "README" if self.target.name == "readme.html" else self.title.partition(", preset")[0]
 
+    @property
+    def is_run(self) -> bool:
+        """Whether it shows the runs of one row."""
+        return "runs" in self.target.parts
+
     def link(self, other: Page) -> str:
         """The way from here to another page."""
         return os.path.relpath(other.target, self.target.parent)
@@ -115,6 +120,6 @@ def _in_order(pages: list[Page]) -> list[Page]:
     def place(page: Page) -> tuple:
         stem = page.target.stem
         first = ORDER.index(stem) if stem in ORDER else len(ORDER)
-        return parts.index(page.part), len(page.target.parts) > 3, first, page.target
+        return parts.index(page.part), page.is_run, first, page.target
 
     return sorted(pages, key=place)

@@ -24,7 +24,7 @@ TEMPLATES = Environment(
 )
 MANY = 10  # rows of a table from which on it is filtered and sorted
 LONG = 60  # characters of a cell that stands below its label on a phone, not beside it
-SHORT = 8  # characters of a cell that stay on one line
+SHORT = 14  # characters of a cell that stay on one line
 ENLARGED = 640  # px: small pictures are shown at the largest whole multiple up to here
 PICTURED = {  # what a run's pictures show
     "samples": "generated images, a column a class",
