@@ -1,0 +1,117 @@
+"""The site's landing page, and the first page of each study: the answer, the plot of the comparisons, a card
+a claim, samples.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+from bs4 import BeautifulSoup
+from markupsafe import Markup
+
+from .. import paper, runs
+from ..analysis import frames
+from ..analysis.verdicts import in_words
+from ..studies.study import Study, run_name
+from . import pages, site_html
+
+
+@cache
+def reported() -> list[Study]:
+    """The committed studies, those with the most runs first."""
+    return pages.studies(runs.PROJECT / "results")
+
+
+def landing() -> tuple[Path, str, str]:
+    """Path that its links start from, title and HTML of the first page."""
+    about, answer = _of_readme()
+    judged = [study for study in reported() if (study.folder / "verdicts.json").exists()]
+    return _made(
+        "index.md",
+        title="Self-Attention GAN, reproduced",
+        about=about,
+        answer=answer,
+        plots=[_plot(study) for study in judged[:1]],
+        cards=_cards(judged),
+        samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],
+        studies=[
+            (study.preset.name, Markup(site_html.of_markdown(pages._setting(study)))) for study in reported()
+        ],
+    )
+
+
+def of_study(study: Study) -> tuple[Path, str, str]:
+    """Path that its links start from, title and HTML of a study's first page."""
+    judged = [study] if (study.folder / "verdicts.json").exists() else []
+    return _made(
+        f"results/{study.preset.name}/index.md",
+        title=f"Study {study.preset.name}",
+        about=Markup(site_html.of_markdown(f"{pages._setting(study)}\n\n{in_words(study)}")),
+        plots=[_plot(one) for one in judged],
+        cards=_cards(judged),
+        samples=[(study.preset.name, _sheets(study, paper.TABLES.values()))],
+    )
+
+
+def _made(path: str, **parts) -> tuple[Path, str, str]:
+    place = runs.PROJECT / path
+    body = site_html.TEMPLATES.get_template("site_front.html").render(parts, up="../" * path.count("/"))
+    return place, *site_html.finished(body, place)
+
+
+def _of_readme() -> tuple[Markup, Markup]:
+    """The README's first paragraph, and what it answers: its generated summary up to the first table or
+    picture, which stand here as cards and plot.
+    """
+    text = (runs.PROJECT / "README.md").read_text()
+    begin, end = pages.BLOCKS["summary"]
+    about = BeautifulSoup(site_html.of_markdown(text.partition(begin)[0]), "html.parser").find("p")
+    answer = []
+    summary = BeautifulSoup(site_html.of_markdown(text.partition(begin)[2].partition(end)[0]), "html.parser")
+    for tag in summary.find_all(recursive=False):
+        if tag.name == "table" or tag.find(["table", "img"]):
+            break
+        answer.append(str(tag))
+    return Markup(about), Markup("\n".join(answer))
+
+
+def _plot(study: Study) -> dict[str, str]:
+    name = study.preset.name
+    return {
+        "src": f"results/{name}/comparisons.png",
+        "alt": f"{site_html.described('comparisons')} Preset {name}.",
+        "study": name,
+    }
+
+
+def _cards(judged: list[Study]) -> list[dict]:
+    """A card a claim: what the paper says, and of each study verdict and finding."""
+    found = {study.preset.name: pd.read_csv(study.folder / "report.csv") for study in judged}
+    cards = {}
+    for name, table in found.items():
+        for line in table.itertuples():
+            card = cards.setdefault(line.claim, {"claim": line.claim, "statement": line.statement, "of": []})
+            tone = line.verdict.replace(" ", "-")
+            card["of"].append({"study": name, "verdict": line.verdict, "tone": tone, "finding": line.finding})
+    return list(cards.values())
+
+
+def _sheets(study: Study, tables) -> list[dict[str, str]]:
+    """The sheet of real images and that of each row of the tables at training seed 0."""
+    folder = f"results/{study.preset.name}"
+    found = {"real images": (study.real_path, None)}
+    for row in (row for table in tables for row in table.rows):
+        if frames.unavailable(row, study.preset) is None:
+            name = run_name(row, study.preset)
+            found.setdefault(row.label, (study.run(name, 0).samples_path, f"{folder}/runs/{name}/README.md"))
+    return [
+        {
+            "label": label,
+            "src": str(path.relative_to(runs.PROJECT)),
+            "page": page if page and (runs.PROJECT / page).exists() else "",
+        }
+        for label, (path, page) in found.items()
+        if path.exists()
+    ]
