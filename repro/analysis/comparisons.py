@@ -165,7 +165,7 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
 
     (worse,), (better,) = c.side(better=False), c.side(better=True)
     if seeds < plan.most_seeds:
-        return dict(remark=f"tested once, at {plan.most_seeds} seeds", needed=plan.most_seeds)
+        return dict(remark=f"the test is made once, at {plan.most_seeds} seeds", needed=plan.most_seeds)
     if not any(broken.values()):
         return dict(
             outcome=NOT_TESTABLE,

@@ -13,7 +13,7 @@ from .. import paper, runs
 from ..errors import choose
 from ..studies.study import Study, run_name
 from . import frames, labels, setting
-from .comparisons import judge
+from .comparisons import Judged, judge
 from .effects import effects_in_words
 from .plan import read as read_plan
 from .sentences import sentence
@@ -125,12 +125,12 @@ def _of_network(name: str, values: list[float], bound: float) -> str:
     between = f"{low} to {high}" if low != high else low
     measured = (
         f"the entropy of its map is {between} per cent of that of equal weights"
-        f" ({len(values)} trained block{'s' if len(values) > 1 else ''})"
+        f" (last score of {len(values)} run{'s' if len(values) > 1 else ''})"
     )
     if flat == len(values):
         return (
             f"**{name}'s attention is uniform**: {measured}. The block of {name} weighs all positions alike,"
-            " so it adds a mean over positions and little else."
+            " so it adds nearly the same mean to each of them."
         )
     if flat:
         return f"**{name}'s attention is uniform in {flat} of {len(values)} blocks**: {measured}."
@@ -244,11 +244,23 @@ def where_it_holds(study: Study) -> str:
 def answer(study: Study) -> str:
     """Whether attention helps, by how much, how sure, what would tell more, and at which scale: a list."""
     plan = read_plan(study)
-    line = verdicts(study, "C4").iloc[0]
-    told = [sentence(j, plan, study) for j in judge(study) if j.comparison.claim == "C4"]
-    flat = [text for text in uniform(study, [paper.TABLE1]) if "is uniform" in text]
-    head = " ".join([f"**Does attention help? {line.verdict.capitalize()}.**", *told])
-    return "\n".join(f"* {text}" for text in (head, *flat, where_it_holds(study)))
+    verdict = verdicts(study, "C4")["verdict"].item()
+    own = [j for j in judge(study) if j.comparison.claim == "C4"]
+    told = [sentence(j, plan, study) for j in own] + [cost_of_more(study, j) for j in own]
+    head = " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
+    return "\n".join(f"* {text}" for text in (head, *uniform(study, [paper.TABLE1]), where_it_holds(study)))
+
+
+def cost_of_more(study: Study, j: Judged) -> str:
+    """How long the seeds take that an open comparison needs, by the runs so far; "" where it needs none."""
+    if j.outcome != OPEN or not j.needed:
+        return ""
+    seconds = [
+        np.mean([study.run(row, seed).read()["provenance"]["wall_seconds"] for seed in range(j.seeds)])
+        for row in j.comparison.rows
+    ]
+    hours = (j.needed - j.seeds) * sum(seconds) / 3600
+    return f"That is about {hours:.0f} hours of one processor core."
 
 
 def in_brief(study: Study) -> str:

@@ -54,7 +54,7 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     text = f"{compared(j, study)}: {outcome}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
     if j.outcome == OPEN:
         text += (
-            f" About {j.needed} seeds would settle it at the present spread."
+            f" About {j.needed} seeds would make the interval as narrow as the margin."
             if j.needed
             else _left_open(j, plan)
         )
@@ -129,24 +129,38 @@ def _as_outcome(outcome: str) -> str:
 
 
 def _changes(j: Judged, at: dict[str, Look]) -> str:
-    """How much the better side changes the score, at one look of each budget, and which way is better."""
+    """How the better side's score differs from the worse side's, at one look of each budget."""
     if j.comparison.measure == "attention":
-        return f"The difference is {_ranges(j, at)}"
-    name, grows = labels.METRICS.get(j.metric, (j.metric, False))[:2]
-    what = "The decline" if j.comparison.measure == "decline" else f"{name[0].upper()}{name[1:]}"
-    return f"{what} changes by {_ranges(j, at)}, {'higher' if grows else 'lower'} is better"
+        what = "The colour difference" if j.comparison.quantity == "colour" else "The distance"
+    else:
+        name = labels.METRICS.get(j.metric, (j.metric,))[0]
+        what = f"{name[0].upper()}{name[1:]}"
+        if j.comparison.measure == "decline":
+            what = f"The ratio of {name} in the last quarter of training to that in the third"
+    return f"{what} is {_ranges(j, at)}"
 
 
 def _ranges(j: Judged, at: dict[str, Look]) -> str:
-    """The change of a score, or of what attention maps measure, as intervals: one for each budget."""
-    grows = j.comparison.measure == "attention" or labels.METRICS[j.metric][1]
-    parts = [
-        interval(*(float(v) for v in ((look.low, look.high) if grows else (-look.high, -look.low))))
-        for look in at.values()
-    ]
+    """Estimate and interval of a difference, one for each budget."""
+    parts = [_range(j, look) for look in at.values()]
     if len(parts) > 1:
         parts = [f"{part} at equal {budget}" for part, budget in zip(parts, at, strict=True)]
-    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+    return "; ".join(parts)
+
+
+def _range(j: Judged, look: Look) -> str:
+    c = j.comparison
+    grows = labels.METRICS[j.metric][1] if c.measure != "attention" else c.quantity != "colour"
+    estimate, low, high = (float(v) if grows else -float(v) for v in (look.estimate, look.low, look.high))
+    return f"{_differs(estimate)}, between {_differs(min(low, high))} and {_differs(max(low, high))}"
+
+
+def _differs(value: float) -> str:
+    """A difference of logarithms as how much lower or higher a score is."""
+    share = math.expm1(value)
+    if share >= 1:
+        return f"{1 + share:.1f} times as large"
+    return f"{100 * abs(share):.1f} % {'higher' if share > 0 else 'lower'}"
 
 
 def interval(low: float, high: float, unit: str = " per cent") -> str:
@@ -178,7 +192,7 @@ def _left_open(j: Judged, plan: Plan) -> str:
 def _of_collapses(j: Judged) -> str:
     (worse,), (better,) = j.comparison.side(better=False), j.comparison.side(better=True)
     counts = [
-        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} runs collapse"
+        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} runs collapsed"
         + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
         for row in (worse, better)
     ]

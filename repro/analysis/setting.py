@@ -59,9 +59,9 @@ def scale(study: Study) -> str:
                     else "other training images"
                 )
                 return (
-                    f"{heading('fid', study.preset)} of {real['images']:,} {others} {real['fid']:.1f}, of as"
-                    f" much noise {noise['fid']:.1f}; {heading('is', study.preset)} {real['is']:.2f} and"
-                    f" {noise['is']:.2f}"
+                    f"{heading('fid', study.preset)} of {real['images']:,} {others} {real['fid']:.1f},"
+                    f" of as many images of noise {noise['fid']:,.1f}; {heading('is', study.preset)}"
+                    f" {real['is']:.2f} and {noise['is']:.2f}"
                 )
     return ""
 

@@ -64,7 +64,7 @@ def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
         (remark,) = waiting
         return f"{remark[0].upper()}{remark[1:]}."
     told = own if len(own) <= MOST_SENTENCES else _deciding(own)
-    return " ".join([*_counts(own), *(sentence(j, plan, study) for j in told)])
+    return " ".join([*_counts(own), *_by_budget(own), *(sentence(j, plan, study) for j in told)])
 
 
 def _deciding(own: list[Judged]) -> list[Judged]:
@@ -82,6 +82,16 @@ def _counts(own: list[Judged]) -> list[str]:
         return [f"All {len(own)} comparisons: {outcomes[0]}."]
     counts = [f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes)]
     return [f"{len(own)} comparisons: {', '.join(counts)}."]
+
+
+def _by_budget(own: list[Judged]) -> list[str]:
+    """In how many comparisons the estimate is as claimed, at each of several budgets."""
+    budgets = own[0].comparison.budgets
+    if len(own) <= MOST_SENTENCES or len(budgets) == 1 or all(j.outcome != OPEN for j in own):
+        return []
+    ahead = {budget: [float(j.looks[budget][-1].estimate) > 0 for j in own if j.looks] for budget in budgets}
+    parts = [f"{sum(of)} of {len(of)} at equal {budget}" for budget, of in ahead.items()]
+    return [f"Estimates that are as claimed: {', '.join(parts)}; a claim has to hold at every budget."]
 
 
 def in_words(study: Study) -> str:
@@ -117,8 +127,9 @@ def in_words(study: Study) -> str:
         )
     if tested:
         text.append(
-            f"{len(tested)} claim{'s are' if len(tested) > 1 else ' is'} judged, each at {plan.alpha:.0%}: up"
-            f" to about {any_false(tested, plan.alpha):.0%} that any verdict is false if nothing is true."
+            f"{len(tested)} claim{'s are' if len(tested) > 1 else ' is'} judged, each at {plan.alpha:.0%}. If"
+            " nothing differs, the chance of at least one false verdict is at most about"
+            f" {any_false(tested, plan.alpha):.0%}."
         )
     code = sorted(
         {

@@ -22,7 +22,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Show the report in the browser.")] = False,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
-    from ..reports import files, pages
+    from ..reports import files, readme
     from ..studies.notebooks import as_page
     from ..studies.study import Study
 
@@ -36,7 +36,7 @@ def report(
         )
     files.write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
-        pages.write_index(runs.PROJECT / "results")
+        readme.renew(runs.PROJECT)
     say_in_brief(study, folder)
     if open_page:
         shown = "report" if set(names) & set(paper.TABLES) else paper.WITH_NOTEBOOK[names[0]].notebook

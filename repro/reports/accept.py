@@ -14,7 +14,7 @@ from ..checks import regression
 from ..errors import ReproError
 from ..studies.study import Study, Task, rows, run_name
 from .files import write_notebooks
-from .pages import write_index
+from .readme import renew
 
 CHANGELOG = (
     "# Changelog of results\n\nWritten by `repro accept`: settings, verdicts and final scores that moved,"
@@ -99,7 +99,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     if notebooks:
         whole = Study.in_folder(str(target.folder))
         write_notebooks(whole, whole.finished_tables(), target.folder)
-        write_index(runs.PROJECT / "results")
+        renew(runs.PROJECT)
 
 
 def _remove_others(target: Study, task: Task) -> None:

@@ -76,7 +76,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
     axis.axvline(0, color="0.3", linewidth=1)
     _intervals(axis, frame, "gain", 0, "ours, with its interval")
     _papers(axis, frame, reach)
-    for line in frame.itertuples():
+    for line in frame.drop_duplicates("comparison").itertuples():  # one outcome for all of its budgets
         axis.annotate(
             f"{line.outcome}, {line.seeds} seeds",
             (1.01, line.Index),

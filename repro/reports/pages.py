@@ -9,10 +9,10 @@ import pandas as pd
 from .. import paper, runs
 from ..analysis import frames, labels, setting, tables
 from ..analysis.effects import effects, effects_in_words, show_effects
+from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import verdicts
 from ..presets import PRESETS
 from ..studies.study import Study, run_name
-from . import readme
 
 
 def studies(results: Path) -> list[Study]:
@@ -25,7 +25,8 @@ def studies(results: Path) -> list[Study]:
     return sorted(found, key=found.get, reverse=True)
 
 
-def _setting(study: Study) -> str:
+def in_a_line(study: Study) -> str:
+    """A study's data, scale, seeds and scores."""
     p = study.preset
     return (
         f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}, {p.steps:,} steps of"
@@ -158,14 +159,14 @@ def _effects(study: Study, folder: str) -> list[str]:
 def _verdicts(study: Study, folder: str) -> list[str]:
     if not (study.folder / "report.csv").exists():
         return []
+    if read_plan(study) is None:
+        return ["This study has no plan, so it makes no verdicts."]
     columns = ["claim", "statement", "verdict"]
     return [f"**[Verdicts]({folder}/report.md)**", tables.to_markdown(verdicts(study)[columns])]
 
 
 def write_index(results: Path) -> None:
-    """results/README.md with all tables of every study, a page for each row, and the generated parts of the
-    project's own pages.
-    """
+    """results/README.md with all tables of every study, a page for each row, and differences.md."""
     page = [
         "# Results",
         (
@@ -176,16 +177,28 @@ def write_index(results: Path) -> None:
     for study in studies(results):
         name = study.preset.name
         write_rows(study)
-        page += [f"## `{name}`", _setting(study)]
+        page += [f"## `{name}`", in_a_line(study)]
         page += (
             [line for table in paper.TABLES.values() for line in _table(study, table, name)]
             + _effects(study, name)
             + _verdicts(study, name)
         )
     write_differences(results)
+    if waiting := planned(results):
+        page += ["## Declared, not run yet", "\n".join(f"* {text}" for text in waiting)]
     page.append("What sources differ in, and what each difference moves: [differences.md](differences.md).")
     runs.write_atomically(results / "README.md", ("\n\n".join(page) + "\n").encode())
-    readme.write(results.parent, studies(results))
+
+
+def planned(results: Path) -> list[str]:
+    """The studies that have a plan and no run, with the claims that they try."""
+    out = []
+    for path in sorted(results.glob("*/plan.json")):
+        study = Study(path.parent.name, executor="none", out=str(results))
+        if not any(study.folder.glob("runs/*/seed*/run.json")):
+            claims = dict.fromkeys(comparison.claim for comparison in read_plan(study).comparisons)
+            out.append(f"[`{study.preset.name}`]({study.preset.name}/plan.json): {', '.join(claims)}")
+    return out
 
 
 def write_differences(results: Path) -> None:
@@ -209,17 +222,19 @@ def write_differences(results: Path) -> None:
             " that was measured."
         ),
         "## Settings of the recipes",
-        "Δ is the change of FID, in per cent, from turning that one setting of `released_code` into the other"
-        " source's, with its 95 % interval over training seeds; negative is better. Batch norm's momentum is"
-        " 0.01 there, for the 0.1 of the short presets; averages are shortened with the budget. A dash: not"
-        " measured alone. Each `recipe_NAME` row measures a whole column: "
-        + (
-            ", ".join(
+        "Each `recipe_NAME` row trains a whole column of the ledger, each `knob_NAME` row one setting alone.",
+        (
+            "Δ is the change of FID, in per cent, from turning that one setting of `released_code` into the"
+            " other source's, with its 95 % interval over training seeds; negative is better. A dash: not"
+            " measured alone. Batch norm's momentum is 0.01 there, for the 0.1 of the short presets; averages"
+            " are shortened with the budget. Measured by "
+            + ", ".join(
                 f"[{s.preset.name}]({s.preset.name}/{paper.RECIPE_TABLE.notebook}.ipynb)" for s in measured
             )
-            or "not run yet"
-        )
-        + ".",
+            + "."
+            if measured
+            else "What each difference moves is not measured yet."
+        ),
         tables.to_markdown(shown.rename(columns={"item": ""})),
         "## Everything else",
         tables.to_markdown(paper.differences().rename(columns={"item": ""})),

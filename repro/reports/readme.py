@@ -11,6 +11,7 @@ from ..analysis import findings, setting, tables
 from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import verdicts
 from ..studies.study import Study
+from . import pages
 
 BLOCKS = {  # page -> what stands before and after its generated part
     "README.md": (
@@ -21,10 +22,12 @@ BLOCKS = {  # page -> what stands before and after its generated part
 }
 
 
-def write(project: Path, studies: list[Study]) -> None:
-    """Put the generated parts into the project's pages, those that are there. studies: the committed ones,
-    that with the most runs first.
+def renew(project: Path) -> None:
+    """Write the pages of results/, and the generated parts of the project's own pages, those that are
+    there.
     """
+    pages.write_index(project / "results")
+    studies = pages.studies(project / "results")
     for name, lines in {"README.md": answer(studies), "docs/recipes.md": [ledger_table()]}.items():
         path, (begin, end) = project / name, BLOCKS[name]
         text = path.read_text() if path.exists() else ""
@@ -50,7 +53,14 @@ def answer(studies: list[Study]) -> list[str]:
         f"(results/{name}/strip.jpg)",
         "One image a class: the first of training seed 0, not selected.",
         tables.to_markdown(_verdicts(shown)),
+        *_waiting(shown[0].out),
     ]
+
+
+def _waiting(results: Path) -> list[str]:
+    waiting = pages.planned(results)
+    text = "; ".join(waiting).replace("](", "](results/")
+    return [f"Declared and not run yet: {text}."] if waiting else []
 
 
 def _verdicts(shown: list[Study]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import paper, runs
 from ..errors import ReproError
 from . import site_front, site_html
-from .pages import FIGURES
+from .files import FIGURES
 
 SOURCES = ("README.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff", "docs", "results")
 COPIED = {

@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from markupsafe import Markup
 
 from .. import paper, runs
-from ..analysis import frames
+from ..analysis import findings, frames
 from ..analysis.verdicts import in_words
 from ..studies.study import Study, run_name
 from . import pages, site_html
@@ -26,18 +26,17 @@ def reported() -> list[Study]:
 
 def landing() -> tuple[Path, str, str]:
     """Path that its links start from, title and HTML of the first page."""
-    about, answer = _of_readme()
     judged = [study for study in reported() if (study.folder / "verdicts.json").exists()]
     return _made(
         "index.md",
         title="Self-Attention GAN, reproduced",
-        about=about,
-        answer=answer,
+        about=_about(),
+        answer=Markup(site_html.of_markdown("\n\n".join(map(findings.answer, judged)))),
         plots=[_plot(study) for study in judged[:1]],
         cards=_cards(judged),
         samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],
         studies=[
-            (study.preset.name, Markup(site_html.of_markdown(pages._setting(study)))) for study in reported()
+            (study.preset.name, Markup(site_html.of_markdown(pages.in_a_line(study)))) for study in reported()
         ],
     )
 
@@ -48,7 +47,7 @@ def of_study(study: Study) -> tuple[Path, str, str]:
     return _made(
         f"results/{study.preset.name}/index.md",
         title=f"Study {study.preset.name}",
-        about=Markup(site_html.of_markdown(f"{pages._setting(study)}\n\n{in_words(study)}")),
+        about=Markup(site_html.of_markdown(f"{pages.in_a_line(study)}\n\n{in_words(study)}")),
         plots=[_plot(one) for one in judged],
         cards=_cards(judged),
         samples=[(study.preset.name, _sheets(study, paper.TABLES.values()))],
@@ -61,26 +60,16 @@ def _made(path: str, **parts) -> tuple[Path, str, str]:
     return place, *site_html.finished(body, place)
 
 
-def _of_readme() -> tuple[Markup, Markup]:
-    """The README's first paragraph, and what it answers: its generated summary up to the first table or
-    picture, which stand here as cards and plot.
-    """
+def _about() -> Markup:
+    """The README's first paragraph."""
     text = (runs.PROJECT / "README.md").read_text()
-    begin, end = pages.BLOCKS["summary"]
-    about = BeautifulSoup(site_html.of_markdown(text.partition(begin)[0]), "html.parser").find("p")
-    answer = []
-    summary = BeautifulSoup(site_html.of_markdown(text.partition(begin)[2].partition(end)[0]), "html.parser")
-    for tag in summary.find_all(recursive=False):
-        if tag.name == "table" or tag.find(["table", "img"]):
-            break
-        answer.append(str(tag))
-    return Markup(about), Markup("\n".join(answer))
+    return Markup(BeautifulSoup(site_html.of_markdown(text), "html.parser").find("p"))
 
 
 def _plot(study: Study) -> dict[str, str]:
     name = study.preset.name
     return {
-        "src": f"results/{name}/comparisons.png",
+        "src": f"results/{name}/answer.png",
         "alt": f"{site_html.described('comparisons')} Preset {name}.",
         "study": name,
     }

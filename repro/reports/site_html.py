@@ -17,7 +17,7 @@ from .. import paper, runs
 from ..analysis import frames
 from ..presets import PRESETS
 from ..studies.study import run_name
-from . import plots
+from . import forests, pictures, plots
 
 TEMPLATES = Environment(
     loader=PackageLoader("repro", "reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -68,7 +68,7 @@ def of_notebook(path: Path) -> str:
             for marks, heading in re.findall(r"^(#+) (.+)$", cell.source, re.MULTILINE):
                 title, section = (heading, "") if marks == "#" else (title, heading)
             continue
-        drawn = re.search(r"plots\.(\w+)\([^()]*\)\s*$", cell.source)
+        drawn = re.search(r"(?:plots|pictures|forests)\.(\w+)\([^()]*\)\s*$", cell.source)
         for output in cell.outputs:
             for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
                 words = described(drawn[1]) if drawn else section
@@ -85,8 +85,9 @@ def _exporter():
 
 
 def described(plot: str) -> str:
-    """What a function of `plots` says that it draws; "a figure" of one that only older notebooks call."""
-    text = inspect.getdoc(getattr(plots, plot)) if hasattr(plots, plot) else "A figure."
+    """What a function that draws says of its figure; "a figure" of one that only older notebooks call."""
+    found = [getattr(module, plot) for module in (plots, pictures, forests) if hasattr(module, plot)]
+    text = inspect.getdoc(found[0]) if found else "A figure."
     return " ".join(text.partition("\n\n")[0].split())
 
 

@@ -147,7 +147,9 @@ def test_c1_counts_collapses_once_at_the_most_seeds(study_of, declare):
     assert line["verdict"] == c.NOT_TESTABLE and "up to 31% could" in line["finding"]
     assert v.verdicts(with_status(study, sn_d=range(4)), "C1")["verdict"].item() == s.OPEN  # p = .09
     line = v.verdicts(with_status(study, sn_d=range(8)), "C1").iloc[0]
-    assert line["verdict"] == s.SUPPORTED and "SN on D: 8 of 10 runs collapse (44% to 97%)" in line["finding"]
+    assert (
+        line["verdict"] == s.SUPPORTED and "SN on D: 8 of 10 runs collapsed (44% to 97%)" in line["finding"]
+    )
     study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
     assert v.verdicts(with_status(study, sn_g_d=range(8)), "C1")["verdict"].item() == s.CONTRADICTED
 
