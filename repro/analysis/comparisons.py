@@ -101,6 +101,9 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
             )
         )
     too_short, remark = _too_short(plan, c, found)
+    if c.measure == "attention" and c.quantity == "distance":
+        reach = _of_uniform(found[c.rows[0]][:seeds], c.block)
+        remark = f"a uniform map would reach {1 / reach:.2f} times as far as these" if reach else ""
     if too_short:
         return judged(outcome=TOO_SHORT, remark=remark)
     # seeds before the first broken run
@@ -124,7 +127,10 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     outcomes = [across([str(look.outcome) for look in at]) for at in zip(*by_budget.values(), strict=True)]
     outcomes = [_beside(o, plan, c, found, study, plan.first_look + i) for i, o in enumerate(outcomes)]
     latest = outcomes[-1] if whole == seeds else UNSTABLE
-    made = settled(outcomes)
+    made = settled(outcomes, NOT_DECLINED)
+    if made is not None and latest == UNSTABLE:
+        was = f"was {outcomes[made]} at {plan.first_look + made} seeds"
+        return judged(outcome=UNSTABLE, latest=latest, looks=by_budget, remark=was)
     if made is not None:
         return judged(
             outcome=outcomes[made], at=plan.first_look + made, latest=latest, looks=by_budget, remark=remark
@@ -155,7 +161,7 @@ def _beside(
         (worse,) = c.side(better=False)
         values = [[quantity(record, c, plan, study, BUDGETS[0], c.metric) for record in found[worse][:seeds]]]
         own = looks(values, [1.0], plan.margin, plan.most_seeds, plan.first_look, plan.alpha)[-1]
-        return outcome if own.low > 0 else NOT_DECLINED if own.high <= 0 else OPEN
+        return outcome if own.low > 0 else NOT_DECLINED
     return outcome
 
 
@@ -254,6 +260,18 @@ def _attended(record: dict, c: Comparison) -> float:
     }
     larger, smaller = ("colour_other", "colour") if c.quantity == "colour" else ("distance", "distance_3x3")
     return _ln(of(larger), larger) - _ln(of(smaller), smaller)
+
+
+def _of_uniform(records: list[dict], block: str) -> float:
+    """The distance that maps reach, as a share of a uniform map's: the mean over runs; 0 if not recorded."""
+    last = [(r.get("attention") or [{}])[-1] for r in records]
+    shares = [
+        of["distance"][name] / of["distance_uniform"][name]
+        for of in last
+        for name in of.get("distance_uniform", {})
+        if name.startswith(f"{block} ")
+    ]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _entropy(records: list[dict], block: str) -> float:

@@ -95,9 +95,10 @@ def equal_time(study: Study, tables: Iterable[paper.Table]) -> list[str]:
     by = "the plan's cost of a step" if read_plan(study) else "the measured training time"
     costs = _joined([f"{row.cost:.1f} times as long for {row.label}" for row in dearer])
     told = (
-        f"{first[0]} is first both times."
+        f"{first[0]} has the lowest mean both times."
         if first[0] == first[1]
-        else f"So the budget decides which row is first: {first[0]} or {first[1]}."
+        else f"The lowest mean is that of {first[0]} or of {first[1]}, by the budget. An order of means is no"
+        " verdict."
     )
     return [
         f"**Equal time.** A step takes {costs} as for the cheapest row ({by}). At equal updates of G the"
@@ -146,8 +147,8 @@ def stability(study: Study, tables: Iterable[paper.Table]) -> list[str]:
     broken = sum(map(runs.unstable, own))
     low, high = share(broken, len(own))
     text = (
-        f"**SN on D alone {'breaks down' if broken else 'does not collapse'} at this budget**: {broken} of"
-        f" {len(own)} runs break down (95 % interval {low:.0%} to {high:.0%})."
+        f"**SN on D alone {'broke down' if broken else 'did not collapse'}**: {broken} of {len(own)} runs"
+        f" broke down (95 % interval of the share: {low:.0%} to {high:.0%})."
     )
     one_to_one = [row for row in standings(study, tables) if row.d_steps == 1]
     fids = {row.label: row.fid(row.last_step) for row in one_to_one}
@@ -156,7 +157,7 @@ def stability(study: Study, tables: Iterable[paper.Table]) -> list[str]:
         place = sorted(fids, key=fids.get).index(label) + 1
         text += (
             f" By mean {labels.heading('fid', study.preset)} it is number {place} of the {len(fids)} rows"
-            f" that update D once for each update of G: {_listed(fids)}."
+            f" that update D once for each update of G: {_listed(fids)}. {_chance(one_to_one)}"
         )
     return [text]
 
@@ -246,9 +247,18 @@ def answer(study: Study) -> str:
     plan = read_plan(study)
     verdict = verdicts(study, "C4")["verdict"].item()
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = [sentence(j, plan, study) for j in own] + [cost_of_more(study, j) for j in own]
+    told = [
+        text for j in own for text in (sentence(j, plan, study), cost_of_more(study, j), _beside_papers(j))
+    ]
     head = " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
     return "\n".join(f"* {text}" for text in (head, *uniform(study, [paper.TABLE1]), where_it_holds(study)))
+
+
+def _beside_papers(j: Judged) -> str:
+    """The paper's own gains, by what they are of."""
+    parts = [f"{100 * -math.expm1(-gain):.1f} % for {of}" for of, gain in j.published.items()]
+    analogue = f" ({j.comparison.analogue})" if j.comparison.analogue else ""
+    return f"The paper's FID is lower by {' and '.join(parts)}{analogue}." if parts else ""
 
 
 def cost_of_more(study: Study, j: Judged) -> str:

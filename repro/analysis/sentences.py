@@ -43,7 +43,7 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     if sum(j.broken.values()) and j.outcome == UNSTABLE:
         return (
             f"{compared(j, study)}: unstable, {sum(j.broken.values())} of {j.seeds * len(j.broken)} runs"
-            " broke down, so nothing is concluded."
+            f" broke down, so nothing is concluded{f' (it {j.remark})' if j.remark else ''}."
         )
     if not j.looks:
         return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}" + (
@@ -59,9 +59,8 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
             else _left_open(j, plan)
         )
     if j.at and j.seeds > j.at:
-        text += f" With all {j.seeds} seeds: " + _ranges(
-            j, {budget: looks[-1] for budget, looks in j.looks.items()}
-        )
+        last = {budget: looks[-1] for budget, looks in j.looks.items()}
+        text += f" With all {next(iter(last.values())).seeds} seeds: {_ranges(j, last)}"
         text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
     if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
         text += (
@@ -84,6 +83,7 @@ def compared(j: Judged, study: Study) -> str:
         return f"{who[0].upper()}{who[1:]}, {what}"
     metric = labels.heading(j.metric, study.preset)
     what = {
+        "collapses": "share of runs that break down",
         "decline": f"decline of {metric}",
         "interaction": f"{metric} of structured classes relative to textured ones",
         "structured": f"{metric} of structured classes",
@@ -105,7 +105,7 @@ def _of_outcome(j: Judged, plan: Plan, preset: Preset) -> str:
     better, worse = (
         ("nearer in colour", "farther in colour")
         if j.comparison.quantity == "colour"
-        else ("farther", "less far")
+        else ("not only the nearest", "the nearest")
         if attends
         else ("better", "worse")
     )
@@ -183,8 +183,8 @@ def _left_open(j: Judged, plan: Plan) -> str:
     widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
     if j.seeds >= plan.most_seeds:
         return (
-            f" It stays open at {plan.most_seeds} seeds, which would have found a difference of"
-            f" {per_cent(widest, 0)} per cent."
+            f" It stays open at {plan.most_seeds} seeds. They find a difference of {per_cent(widest, 0)} per"
+            " cent in about one study of two."
         )
     return f" More than {plan.most_seeds} seeds would be needed at the present spread."
 

@@ -131,11 +131,11 @@ def looks(
     return out
 
 
-def settled(outcomes: Sequence[str]) -> int | None:
-    """The place of the first look that is not open: the verdict is made there and stays. None when all are
-    open.
+def settled(outcomes: Sequence[str], *waiting: str) -> int | None:
+    """The place of the first look that is neither open nor waits for something: the verdict is made there and
+    stays. None when there is none.
     """
-    return next((place for place, found in enumerate(outcomes) if found != OPEN), None)
+    return next((place for place, found in enumerate(outcomes) if found not in (OPEN, *waiting)), None)
 
 
 def across(outcomes: Sequence[str]) -> str:

@@ -120,6 +120,7 @@ def in_words(study: Study) -> str:
         f" differences below {per_cent(plan.margin, 0)} per cent do not count, and looks are taken from"
         f" {plan.first_look} to at most {plan.most_seeds} seeds."
     ]
+    text += plan.raw.get("notes", ())
     for change in plan.changes:
         text.append(
             f"**Exploratory**: the plan changed on {change['date']} after {change['after_seeds']} seeds had"
@@ -128,8 +129,8 @@ def in_words(study: Study) -> str:
     if tested:
         text.append(
             f"{len(tested)} claim{'s are' if len(tested) > 1 else ' is'} judged, each at {plan.alpha:.0%}. If"
-            " nothing differs, the chance of at least one false verdict is at most about"
-            f" {any_false(tested, plan.alpha):.0%}."
+            " nothing differs, the chance that at least one is wrongly supported or contradicted is about"
+            f" {any_false(tested, plan.alpha):.0%} in this study."
         )
     code = sorted(
         {

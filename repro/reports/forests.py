@@ -74,7 +74,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
         label=f"differences that do not count ({100 * math.expm1(margin):.0f} %)",
     )
     axis.axvline(0, color="0.3", linewidth=1)
-    _intervals(axis, frame, "gain", 0, "ours, with its interval")
+    _intervals(axis, frame, "gain", 0, "ours, with the interval of this look")
     _papers(axis, frame, reach)
     for line in frame.drop_duplicates("comparison").itertuples():  # one outcome for all of its budgets
         axis.annotate(

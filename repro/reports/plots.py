@@ -75,7 +75,7 @@ def final_scores(study: Study, table: paper.Table) -> Figure:
         axis.set_yticklabels([row.label for row in order])
     how = f"{_seeds(final)} a row: each (small), mean (large)"
     if final.groupby("row")["seed"].nunique().max() >= INTERVAL_FROM:
-        how += " with 95 % t interval"
+        how += " with its 95 % t interval, of the last step and for one look: not the verdict's"
     caption(figure, study, table.title, how + "; dotted: the reference row")
     return finished(figure)
 

@@ -104,13 +104,14 @@ def test_a_run_that_breaks_down_leaves_no_interval_and_is_never_dropped(study_of
     assert v.verdicts(study, "C5")["verdict"].item() == c.UNSTABLE
 
 
-def test_a_run_that_breaks_down_later_stands_beside_the_verdict(study_of, declare):
+def test_a_run_that_breaks_down_later_takes_the_verdict_back(study_of, declare):
     study = pair(study_of, declare, GOOD, scaled(GOOD, 2.0))
     run = study.run("attention_16", 6)
     run.write(run.read() | {"status": "collapsed"})
     (j,) = c.judge(study)
-    assert (j.outcome, j.at, j.latest) == (s.SUPPORTED, 3, c.UNSTABLE)
-    assert "broke down" in v.verdicts(study, "C5")["finding"].item()
+    assert (j.outcome, j.at, j.latest) == (c.UNSTABLE, 0, c.UNSTABLE)
+    finding = v.verdicts(study, "C5")["finding"].item()
+    assert "1 of 20 runs broke down" in finding and "it was supported at 3 seeds" in finding
 
 
 def test_a_missing_score_is_one_sentence(study_of, declare):

@@ -54,7 +54,7 @@ def test_claims_are_told_by_their_verdicts_and_those_not_tried_left_out(study_of
 def test_a_collapsed_run_is_counted_and_its_row_not_ordered(study_of):
     study = study_of({"sn_d": [100, 90], "sn_g_d": [80, 80]})
     change(study, only=("sn_d", 1), status="collapsed")
-    assert "breaks down at this budget**: 1 of 2" in text(study, "figure3")
+    assert "SN on D alone broke down**: 1 of 2" in text(study, "figure3")
 
 
 def test_every_notebook_but_the_scores_has_findings_of_its_name():
