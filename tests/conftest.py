@@ -15,7 +15,13 @@ from repro.recipes import Recipe
 from repro.studies import study
 from repro.studies.study import Study, configure, rows, run_name
 
+LONG = ("test_kills", "test_cli", "test_parallel", "test_cluster")  # files of tests
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -117,14 +117,14 @@ def test_clean_scores_equal_clean_fids_own(inception, sets, extracted):
 
     theirs = []
     for images in sets:
-        batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(8))
+        batches = iter(torch.from_numpy(images).permute(0, 3, 1, 2).split(COUNT // 2))
         theirs.append(
             fid.get_model_features(
                 lambda z, batches=batches: next(batches),
                 inception.clean,
                 mode="clean",
                 num_gen=COUNT,
-                batch_size=8,
+                batch_size=COUNT // 2,
                 device=torch.device("cpu"),
                 verbose=False,
             )
