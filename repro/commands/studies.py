@@ -293,7 +293,8 @@ def _print_study(study: Study, names: list[str]) -> None:
             c for c in shown if c not in ("best FID", "Δ IS", "ours: consistency", "seeds")
         ]  # the rest is in the notebook
         print_frame(shown[short], paper.WITH_NOTEBOOK[name].title)
-        say(tables.left_out(study, paper.WITH_NOTEBOOK[name]))
+        if left_out := tables.left_out(study, paper.WITH_NOTEBOOK[name]):
+            say(left_out)
     if paper.RECIPE_TABLE.name in names:
         print_frame(show_effects(study, paper.RECIPE_TABLE), "What each change moves")
     if set(names) & set(paper.TABLES):
