@@ -9,7 +9,7 @@
 PYTHON ?= python3
 PRESET ?= smoke
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout 300
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 INSTALLED := .venv/.installed
 
 .PHONY: reproduce test nightly check lint site lab help
