@@ -94,12 +94,7 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     if c.measure == "collapses":
         return judged(**_collapses(plan, c, seeds, broken))
     if seeds < plan.first_look:
-        return judged(
-            remark=(
-                f"the first look takes {plan.first_look} seeds and there {'is' if seeds == 1 else 'are'}"
-                f" {seeds}"
-            )
-        )
+        return judged(remark=f"the first look takes {plan.first_look} seeds, {seeds} so far")
     too_short, remark = _too_short(plan, c, found)
     if c.measure == "attention" and c.quantity == "distance":
         reach = _of_uniform(found[c.rows[0]][:seeds], c.block)
