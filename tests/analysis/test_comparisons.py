@@ -76,7 +76,7 @@ def test_before_the_first_look_there_is_no_interval(study_of, declare):
     study = pair(study_of, declare, GOOD[:1], GOOD[:1])
     (j,) = c.judge(study)
     assert j.outcome == s.OPEN and not j.looks
-    assert "the first look takes 3 seeds and there is 1" in v.verdicts(study, "C5")["finding"].item()
+    assert "the first look takes 3 seeds, 1 so far" in v.verdicts(study, "C5")["finding"].item()
     assert v.show_comparisons(study)["interval"].item() == "–"
 
 
