@@ -11,9 +11,12 @@ import sys
 import time
 
 import nbformat
+import pandas as pd
 import pytest
 
 from repro import cli, paper, runs
+from repro.checks import regression
+from repro.commands import results
 from repro.data import loading
 from repro.presets import PRESETS
 from repro.reports import files
@@ -344,3 +347,13 @@ def test_help_flows_as_paragraphs(capsys):
     for command in cli.app.registered_commands:
         for paragraph in command.help.split("\n\n"):
             assert "\n" not in paragraph and "  " not in paragraph, command.callback.__name__
+
+
+def test_the_checks_digest_stands_on_the_page_of_a_ci_job(tmp_path, monkeypatch, study_of):
+    frame = pd.DataFrame({"run": ["none/seed0"], "passed": [False], "equal": [False]})
+    monkeypatch.setattr(regression, "digest", lambda frame: frame.copy())
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    study = study_of({"none": [100]})
+    results._print_check(study, study, frame, 1.0)
+    text = (tmp_path / "summary.md").read_text()
+    assert "| none/seed0 | FAIL" in text and "1 of 1 values FAILED" in text

@@ -4,6 +4,8 @@ nothing about is left out.
 
 from __future__ import annotations
 
+import pandas as pd
+
 from .. import paper
 from ..studies.study import Study
 from . import findings, frames, setting, tables
@@ -63,30 +65,29 @@ def verdict(study: Study, *claims: str):
     )
 
 
+def _with_table(heading: str, text: str, frame: pd.DataFrame):
+    """A section with its table; None where the table is empty."""
+    return None if frame.empty else _markdown(f"## {heading}", text, tables.to_markdown(frame))
+
+
 def averaged(study: Study, of: paper.Table):
     """The scores of averaged weights beside those of the raw generator."""
-    frame = tables.averaged(study, of)
-    if frame.empty:
-        return None
-    return _markdown(
-        "## Averaged weights",
+    return _with_table(
+        "Averaged weights",
         "Every run keeps an average of G's weights beside its training, which never sees it. Its batch-norm"
         " statistics are computed anew from its own samples. Both columns are of the last step.",
-        tables.to_markdown(frame),
+        tables.averaged(study, of),
     )
 
 
 def extractors(study: Study, of: paper.Table):
     """Whether a second extractor orders the rows alike."""
-    frame = tables.extractors_agree(study, of)
-    if frame.empty:
-        return None
-    return _markdown(
-        "## Does the order depend on the extractor?",
+    return _with_table(
+        "Does the order depend on the extractor?",
         "A run's last samples are scored by a second extractor too, EfficientNet-Lite2. Compare the order of"
         " rows, not the numbers. Where a pair of rows changes its order, the extractor decides which of the"
         " two is better.",
-        tables.to_markdown(frame),
+        tables.extractors_agree(study, of),
     )
 
 
