@@ -2,6 +2,7 @@
 # make test:      the tests but the slow ones, and the notebooks in results/smoke
 # make nightly:   the slow tests, and every notebook in results/
 # make check:     train the committed studies of the embedded data again and compare every number
+# make gpu:       on a GPU: its tests, its speed, and a study of three rows sized to it (DATA=FOLDER)
 # make lint:      ruff: format and rules, of code and notebooks
 # make site:      results and notebooks as static HTML in outputs/site
 # make lab:       the notebooks in JupyterLab
@@ -12,7 +13,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 INSTALLED := .venv/.installed
 
-.PHONY: reproduce test nightly check lint site lab help
+.PHONY: reproduce test nightly check gpu lint site lab help
 reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)
 
@@ -25,6 +26,9 @@ nightly: $(INSTALLED)
 
 check: $(INSTALLED)
 	$(BIN)/repro check
+
+gpu: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu $(if $(DATA),--data $(DATA))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -35,6 +35,11 @@ TIMEOUT = timedelta(hours=2)
 _alone = False  # in `on_first`, where the others wait
 
 
+def device() -> str:
+    """Where networks compute: "cuda" on a machine with a GPU, else "cpu"."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def ranks() -> int:
     """How many processes train this run together; one where the first works alone (`on_first`)."""
     return dist.get_world_size() if dist.is_initialized() and not _alone else 1

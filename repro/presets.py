@@ -211,6 +211,26 @@ PRESETS = {
             tables=("table1",),
             rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
         ),
+        # what a GPU lent for minutes has time for: the paper's width, several runs at once
+        Preset(
+            name="cifar10-gpu",
+            dataset="cifar10",
+            resolution=32,
+            channels=64,
+            batch_size=64,
+            steps=8_000,
+            score_every=1_000,
+            samples=5000,
+            references=10000,
+            extractor="efficientnet_lite0",
+            log_every=100,
+            seeds=4,
+            bn_momentum=0.1,
+            average_scale=0.05,
+            resamples=3,
+            tables=("table1",),
+            rows=("none", "attention_16", "residual_16"),
+        ),
         # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)
         Preset(
             name="cifar10",

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from .. import paper
+from .. import paper, parallel
 from ..config import Config
 from ..data.images import Batches, ImageData
 from ..data.loading import SHAPES_COUNT
@@ -147,7 +147,7 @@ def scaling(
     """
     from ..studies.cluster import REPORT_SECONDS
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = parallel.device()
     study = Study(preset.name, seeds or preset.seeds, executor="none")
     costs, tasks = measure_rows(study, device), study.tasks(paper.TABLES)
     unit = preset.batch_size / images_per_second / (costs["none"].update_d + costs["none"].update_g)
@@ -197,7 +197,7 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
     """A line per table and one for the study (rows that tables share counted once), and the assumptions in
     words.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = parallel.device()
     study = Study(preset.name, seeds or preset.seeds, executor="none")
     costs = measure_rows(study, device)
     of_an_image = extraction(preset, device)

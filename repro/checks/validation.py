@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import runs
+from .. import parallel, runs
 from ..data.images import ImageData
 from ..data.loading import load
 from ..errors import ReproError
@@ -85,7 +85,7 @@ def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = T
     order = stream("references", preset.sampling_seed).permutation(len(loaded.images))
     count = min(preset.references, len(loaded.images) // 2)
     pool = order[count:]
-    network = load_extractor(extractor)
+    network = load_extractor(extractor).to(parallel.device())
     real = extraction.extract_reference(network, loaded, np.sort(order[:count]), metrics.KEPT)
     lines = []
     for name, strength, images in sets(loaded, pool, min(preset.samples, len(pool))):

@@ -34,6 +34,9 @@ DevicesOption = Annotated[
 CompileOption = Annotated[
     bool, typer.Option("--compile", help="torch.compile: minutes to start, then faster steps; for long runs.")
 ]
+GraphsOption = Annotated[
+    bool, typer.Option("--cuda-graphs", help="Each step as one CUDA graph: several times the steps on a GPU.")
+]
 MinutesOption = Annotated[
     float,
     typer.Option(

@@ -39,12 +39,13 @@ def score(
     import pandas as pd
 
     from ..data.loading import read_images
+    from ..parallel import device
     from ..scoring.features import check_extractor, load_extractor
     from ..scoring.scores import score_images
 
     check_extractor(extractor)
     generated, real = read_images(images, resolution), read_images(reference, resolution)
-    network = load_extractor(extractor)
+    network = load_extractor(extractor).to(device())
     scores, classes = score_images(network, generated, real, by_class)
     if classes:
         scores["intra_fid"] = sum(classes.values()) / len(classes)
@@ -104,6 +105,7 @@ def attention(
     import pandas as pd
 
     from ..networks import resnet
+    from ..parallel import device
     from ..scoring import attention as maps
     from ..training import checkpoint
 
@@ -112,7 +114,7 @@ def attention(
         raise ReproError(
             f"The networks of {folder} have no attention: name a run of a row such as attention_16."
         )
-    measured, shown = maps.look(g, d, config, precision)
+    measured, shown = maps.look(g.to(device()), d.to(device()), config, precision, device())
     run = runs.Run(folder)
     maps.write(run, shown)
     gamma = {
@@ -141,6 +143,7 @@ def sample(
 ) -> None:
     """Draw images of a trained generator."""
     from ..data import sheets
+    from ..parallel import device
     from ..reports import export as exports
     from ..scoring import sampling
 
@@ -150,7 +153,7 @@ def sample(
             f"--class is {label} and this generator knows {config.num_classes} classes: choose from 0 to"
             f" {config.num_classes - 1}."
         )
-    images, _ = sampling.sample(g, config, n, precision, seed=seed, label=label)
+    images, _ = sampling.sample(g.to(device()), config, n, precision, device(), seed, label)
     runs.write_atomically(out, sheets.square(images))
     say(f"{n} images of {config.preset.resolution} px: {out}")
 

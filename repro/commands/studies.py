@@ -19,6 +19,7 @@ from .options import (
     DataOption,
     DevicesOption,
     ExecutorOption,
+    GraphsOption,
     JobsOption,
     MinutesOption,
     OutOption,
@@ -59,6 +60,7 @@ def reproduce(
     address: AddressOption = None,
     devices: DevicesOption = 1,
     compiled: CompileOption = False,
+    graphed: GraphsOption = False,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside
     results/PRESET.
@@ -80,6 +82,7 @@ def reproduce(
         address=address,
         devices=devices,
         compiled=compiled,
+        graphed=graphed,
     )
     if settled:
         names = _settle(study, most_seeds)
@@ -132,6 +135,7 @@ def train(
     max_minutes: MinutesOption = math.inf,
     devices: DevicesOption = 1,
     compiled: CompileOption = False,
+    graphed: GraphsOption = False,
 ) -> None:
     """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster
     needs.
@@ -144,7 +148,7 @@ def train(
 
     from ..parallel import launch
 
-    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes, compiled)
+    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes, compiled, graphed)
     say(f"{record['row']} seed {seed}: {record['status']} at step {record['step']}")
 
 
@@ -224,6 +228,7 @@ def commands(
     out: OutOption = "outputs",
     devices: DevicesOption = 1,
     compiled: CompileOption = False,
+    graphed: GraphsOption = False,
 ) -> None:
     """Print one plain command for each missing run, the longest first: for a job array or any other
     scheduler.
@@ -233,7 +238,7 @@ def commands(
 
     study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
     for task in study.missing(table_names(tables, preset)):
-        words = command(preset, task.row, task.seed, out, math.inf, data, devices, compiled)
+        words = command(preset, task.row, task.seed, out, math.inf, data, devices, compiled, graphed)
         print(shlex.join(["repro", *words[3:]]))
 
 

@@ -53,11 +53,13 @@ class Extracted:
         return out
 
     @classmethod
-    def of_arrays(cls, arrays: dict[str, np.ndarray]) -> Extracted:
-        """What `arrays` was made of. Raises KeyError where an array is missing."""
+    def of_arrays(cls, arrays: dict[str, np.ndarray], device: str = "cpu") -> Extracted:
+        """What `arrays` was made of, to be compared on the device. Raises KeyError for a missing array."""
         names = [key.removeprefix("mean ") for key in arrays if key.startswith("mean ")]
         statistics = {
-            n: metrics.Statistics(arrays[f"mean {n}"], arrays[f"covariance {n}"], int(arrays[f"count {n}"]))
+            n: metrics.Statistics(
+                arrays[f"mean {n}"], arrays[f"covariance {n}"], int(arrays[f"count {n}"]), device
+            )
             for n in names
         }
         kept, kernel = ({n: arrays[f"{what} {n}"] for n in names} for what in ("kept", "kernel"))
@@ -70,6 +72,16 @@ class Extracted:
         )
 
 
+def device_of(extractor: torch.nn.Module) -> str:
+    """Where the extractor computes."""
+    return next(extractor.parameters()).device.type
+
+
+def exact_convolutions():
+    """A block in which a GPU convolves in float32, not in TF32, and by one algorithm each time."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
 def extract(extractor: torch.nn.Module, images: np.ndarray, keep: int = 0) -> Extracted:
     """Pass uint8 images (N, H, W, 3) through the extractor once, on its device. Memory grows with `keep`, not
     with N.
@@ -77,13 +89,14 @@ def extract(extractor: torch.nn.Module, images: np.ndarray, keep: int = 0) -> Ex
     The features of `keep` images are kept, a seeded random choice: images may come in the order of their
     classes.
     """
-    device = next(extractor.parameters()).device
+    device = device_of(extractor)
     moments, kept, predictions = {}, {}, metrics.Predictions(len(images))
     order = metrics.shuffled(len(images))
     place = np.argsort(order)
     for i in range(0, len(images), BATCH):
         batch = torch.from_numpy(np.array(images[i : i + BATCH])).to(device).permute(0, 3, 1, 2)
-        features, probabilities = extractor(batch)
+        with exact_convolutions():
+            features, probabilities = extractor(batch)
         predictions.add(probabilities)
         to = place[i : i + BATCH]
         for name, x in features.items():
@@ -102,6 +115,7 @@ def extract_reference(
     """`extract` of real images, with their kernel means, cached by all that decides it: data, split,
     resolution, which images, extractor and resizer.
     """
+    device = device_of(extractor)
     identity = (
         5,
         data.fingerprint,
@@ -111,16 +125,18 @@ def extract_reference(
         extractor.name,
         extractor.resizer,
         keep,
+        *([device] if device != "cpu" else []),
     )
 
     def compute() -> dict[str, np.ndarray]:
         found = extract(extractor, data.images[chosen], keep)
         found.kernel = {
-            name: metrics.kernel_mean(features[: metrics.KEPT]) for name, features in found.kept.items()
+            name: metrics.kernel_mean(features[: metrics.KEPT], device=device)
+            for name, features in found.kept.items()
         }
         return found.arrays()
 
-    return Extracted.of_arrays(cached(identity, compute))
+    return Extracted.of_arrays(cached(identity, compute), device)
 
 
 def cached(identity: tuple, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -28,17 +28,18 @@ MINIMUM_PER_CLASS = 500
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean (D,) and covariance (D, D) of the features of `count` images, float64."""
+    """Mean (D,) and covariance (D, D) of the features of `count` images, float64; device: compares them."""
 
     mean: np.ndarray
     covariance: np.ndarray
     count: int
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, features: np.ndarray) -> Statistics:
+    def of(cls, features: np.ndarray, device: str = "cpu") -> Statistics:
         """features: (N, D), N at least 2."""
         moments = Moments()
-        moments.add(torch.from_numpy(np.asarray(features)))
+        moments.add(torch.from_numpy(np.asarray(features)).to(device))
         return moments.statistics()
 
     @functools.cached_property
@@ -46,7 +47,7 @@ class Statistics:
         """L with L L^T = covariance: its Cholesky factor, or a symmetric root from eigenvectors where it is
         singular.
         """
-        covariance = torch.from_numpy(self.covariance)
+        covariance = torch.from_numpy(self.covariance).to(self.device)
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if not failed:
             return factor
@@ -79,9 +80,9 @@ class Moments:
         """Raises ValueError for fewer than two images."""
         if self.count < 2:
             raise ValueError(f"Statistics of {self.count} images do not exist: at least 2 are needed.")
-        return Statistics(
-            self.mean.cpu().numpy(), (self.scatter / (self.count - 1)).cpu().numpy(), self.count
-        )
+        covariance = self.scatter / (self.count - 1)
+        device = covariance.device.type
+        return Statistics(self.mean.cpu().numpy(), covariance.cpu().numpy(), self.count, device)
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
@@ -92,7 +93,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     A = L L^T: no general matrix root, nothing imaginary to drop, and exact for singular covariances. L is
     kept with `a`: pass the reference first.
     """
-    eigenvalues = torch.linalg.eigvalsh(a.root.T @ torch.from_numpy(b.covariance) @ a.root)
+    eigenvalues = torch.linalg.eigvalsh(a.root.T @ torch.from_numpy(b.covariance).to(a.device) @ a.root)
     # fewer images than features leave zeros, whose rounding errors the root would magnify
     rounding = eigenvalues.max() * len(eigenvalues) * torch.finfo(eigenvalues.dtype).eps
     root = float(eigenvalues[eigenvalues > rounding].sqrt().sum())
@@ -100,15 +101,15 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     return float(max(distance, 0.0))  # rounding can leave -1e-13 for equal sets
 
 
-def kernel_mean(a: np.ndarray, b: np.ndarray | None = None) -> float:
+def kernel_mean(a: np.ndarray, b: np.ndarray | None = None, device: str = "cpu") -> float:
     """Mean of the kernel (x . y / D + 1)^3 over the pairs of a row of `a` and one of `b`, or without `b` of
     two different rows of `a`.
 
     a, b: features (N, D) and (M, D), `a` of two rows at least where it is alone. Products in float32, sums in
     float64.
     """
-    x = torch.from_numpy(np.asarray(a, np.float32))
-    y = x if b is None else torch.from_numpy(np.asarray(b, np.float32))
+    x = torch.from_numpy(np.asarray(a, np.float32)).to(device)
+    y = x if b is None else torch.from_numpy(np.asarray(b, np.float32)).to(device)
     kernel = lambda products: products.div_(x.shape[1]).add_(1).pow_(3).sum(dtype=torch.float64)
     total = sum(kernel(rows @ y.T) for rows in x.split(KERNEL_ROWS))
     if b is None:
@@ -116,7 +117,9 @@ def kernel_mean(a: np.ndarray, b: np.ndarray | None = None) -> float:
     return float(total / (len(x) * len(y)))
 
 
-def kernel_distance(real: np.ndarray, generated: np.ndarray, real_mean: float | None = None) -> float:
+def kernel_distance(
+    real: np.ndarray, generated: np.ndarray, real_mean: float | None = None, device: str = "cpu"
+) -> float:
     """KID: the squared maximum mean discrepancy with the cubic polynomial kernel (Binkowski et al. 2018,
     arXiv 1801.01401).
 
@@ -124,11 +127,11 @@ def kernel_distance(real: np.ndarray, generated: np.ndarray, real_mean: float | 
     with more spread and three times the work. real, generated: features (N, D), two rows at least; real_mean:
     `kernel_mean` of `real`, where it is known. About 0, or just below, for sets of one distribution.
     """
-    real_mean = kernel_mean(real) if real_mean is None else real_mean
-    return real_mean + kernel_mean(generated) - 2 * kernel_mean(real, generated)
+    real_mean = kernel_mean(real, device=device) if real_mean is None else real_mean
+    return real_mean + kernel_mean(generated, device=device) - 2 * kernel_mean(real, generated, device)
 
 
-def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
+def precision_recall(real: np.ndarray, generated: np.ndarray, device: str = "cpu") -> tuple[float, float]:
     """Precision and recall by 3 nearest neighbours (Kynkaanniemi et al. 2019, arXiv 1904.06991;
     torch-fidelity), each in 0 .. 1.
 
@@ -138,7 +141,7 @@ def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, fl
     """
     from torch_fidelity.metric_prc import prc_features_to_metric
 
-    features = (torch.from_numpy(np.asarray(f, np.float32)) for f in (generated, real))
+    features = (torch.from_numpy(np.asarray(f, np.float32)).to(device) for f in (generated, real))
     found = prc_features_to_metric(*features, verbose=False)
     return found["precision"], found["recall"]
 

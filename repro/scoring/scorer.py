@@ -121,13 +121,15 @@ class Scorer:
             return {}
         features = generated.by_class(labels)
         kid = {
-            self.data.class_names[k]: metrics.kernel_distance(real, features[k], self.class_kernels[k])
+            self.data.class_names[k]: metrics.kernel_distance(
+                real, features[k], self.class_kernels[k], self.device
+            )
             for k, real in self.reference_by_class.items()
         }
         scores = {"intra_kid": float(np.mean(list(kid.values()))), "kid_by_class": kid}
         if self.intra and fewest >= metrics.MINIMUM_PER_CLASS:
             per_class = metrics.intra_class_fid(
-                self.class_statistics, {k: metrics.Statistics.of(f) for k, f in features.items()}
+                self.class_statistics, {k: metrics.Statistics.of(f, self.device) for k, f in features.items()}
             )
             scores["intra_fid"] = float(np.mean(list(per_class.values())))
         return scores
@@ -140,12 +142,17 @@ class Scorer:
     @functools.cached_property
     def class_kernels(self) -> dict[int, float]:
         """`metrics.kernel_mean` of each class's references."""
-        return {k: metrics.kernel_mean(features) for k, features in self.reference_by_class.items()}
+        return {
+            k: metrics.kernel_mean(features, device=self.device)
+            for k, features in self.reference_by_class.items()
+        }
 
     @functools.cached_property
     def class_statistics(self) -> dict[int, metrics.Statistics]:
         """Mean and covariance of the features of each class's references."""
-        return {k: metrics.Statistics.of(features) for k, features in self.reference_by_class.items()}
+        return {
+            k: metrics.Statistics.of(features, self.device) for k, features in self.reference_by_class.items()
+        }
 
     @functools.cached_property
     def second_extractor(self) -> torch.nn.Module:
@@ -208,6 +215,7 @@ class Scorer:
             SECOND,
             self.keep,
             self.by_label,
+            *([self.device] if self.device != "cpu" else []),
         )
         return tuple(json.loads(str(extraction.cached(identity, compute)["json"])))
 

@@ -20,7 +20,7 @@ def score(
 
     A second resizer's scores carry its name, such as fid_clean.
     """
-    scores = {"is": generated.inception_score[0]}
+    scores, device = {"is": generated.inception_score[0]}, generated.statistics[""].device
     for name, statistics in generated.statistics.items():
         end = f"_{name}" if name else ""
         scores[f"fid{end}"] = metrics.frechet_distance(reference.statistics[name], statistics)
@@ -28,11 +28,12 @@ def score(
             reference.kept[name][: metrics.KEPT],
             generated.kept[name][: metrics.KEPT],
             reference.kernel.get(name),
+            device,
         )
     if extended:
         scores["is_10"] = generated.inception_score[1]
         scores["precision"], scores["recall"] = metrics.precision_recall(
-            reference.kept[""][: metrics.KEPT], generated.kept[""][: metrics.KEPT]
+            reference.kept[""][: metrics.KEPT], generated.kept[""][: metrics.KEPT], device
         )
     return scores
 
@@ -60,11 +61,11 @@ def score_images(
     keep = max(len(images.images), len(reference.images)) if classes else metrics.KEPT
     real = extraction.extract_reference(extractor, reference, np.arange(len(reference.images)), keep)
     generated = extraction.extract(extractor, images.images, keep)
-    found = {}
+    found, device = {}, generated.statistics[""].device
     if classes:
         sides = (e.by_class(data.labels) for e, data in ((real, reference), (generated, images)))
         found = metrics.intra_class_fid(
-            *({k: metrics.Statistics.of(f) for k, f in side.items()} for side in sides)
+            *({k: metrics.Statistics.of(f, device) for k, f in side.items()} for side in sides)
         )
     return score(real, generated, extended=True), {
         reference.class_names[k]: value for k, value in found.items()

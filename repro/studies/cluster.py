@@ -140,6 +140,7 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         job["data"],
         job["devices"],
         job["compiled"],
+        job["graphed"],
     )
     with (run.folder / "train.log").open("ab") as f:
         process = subprocess.Popen(
@@ -258,6 +259,7 @@ class RayExecutor(Executor):
             "data": data,
             "devices": study.devices,
             "compiled": study.compiled,
+            "graphed": study.graphed,
             "environment": environment(study),
             "out": str(study.out),
             "token": str(self.token),

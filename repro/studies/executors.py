@@ -47,6 +47,7 @@ def command(
     data: str | None,
     devices: int = 1,
     compiled: bool = False,
+    graphed: bool = False,
 ) -> list[str]:
     """The command that trains one run."""
     words = [sys.executable, "-m", "repro", "train", row, "--preset", preset, "--seed", str(seed)]
@@ -56,6 +57,7 @@ def command(
         + (["--data", str(data)] if data else [])
         + (["--devices", str(devices)] if devices > 1 else [])
         + (["--compile"] if compiled else [])
+        + (["--cuda-graphs"] if graphed else [])
     )
 
 
@@ -256,6 +258,7 @@ class LocalExecutor(Executor):
                 self.study.data,
                 self.study.devices,
                 self.study.compiled,
+                self.study.graphed,
             )
             process = subprocess.Popen(
                 words,

@@ -79,7 +79,7 @@ class Study:
     at once (None: one for each GPU, else as many as cores allow; on a cluster as many as it has room for);
     max_minutes, when training stops; address, the cluster's ("auto": this machine's; "host:port" of its head;
     None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
-    compiled, whether torch.compile makes the networks.
+    compiled, whether torch.compile makes the networks; graphed, whether each step is one CUDA graph.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Study:
         address: str | None = None,
         devices: int = 1,
         compiled: bool = False,
+        graphed: bool = False,
     ):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
@@ -106,7 +107,7 @@ class Study:
         self.jobs = jobs
         self.address = address
         self.devices = devices
-        self.compiled = compiled
+        self.compiled, self.graphed = compiled, graphed
         self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
 
     @classmethod

@@ -42,7 +42,7 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
         images.with_data(task.config, loaded)
     study.write_real(loaded)
     torch.set_num_threads(study.preset.threads)  # as where it is computed for a run
-    Scorer(missing[0].config, loaded)  # absurd scores of real images end here
+    Scorer(missing[0].config, loaded, parallel.device())  # absurd scores of real images end here
     make(study).train(missing)
 
 
@@ -56,7 +56,14 @@ def make(study: Study) -> Executor:
 
 
 def train_row(
-    preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float, compiled: bool
+    preset: str,
+    row: str,
+    seed: int,
+    out: str,
+    data: str | None,
+    max_minutes: float,
+    compiled: bool,
+    graphed: bool,
 ) -> dict:
     """Train and score one run by its names, in one process or on every rank of a process group. Returns its
     record.
@@ -82,6 +89,7 @@ def train_row(
             name,
             max_minutes,
             compiled,
+            graphed,
         )
     except (ReproError, runs.Interrupted):
         raise

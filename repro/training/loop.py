@@ -27,8 +27,9 @@ from ..scoring.scorer import Scorer
 from .averages import average_lag, make_averages, with_own_statistics
 from .checkpoint import keep_best, restore, write_checkpoint
 from .draws import prefetched
+from .graphs import GraphedUpdates
 from .stop import StopRequest, claim, collapse
-from .updates import make_optimisers, native_precision, update_d, update_g
+from .updates import make_optimisers, native_precision, set_up_gpu, update_d, update_g
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def train(
     row: str,
     max_minutes: float = math.inf,
     compiled: bool = False,
+    graphed: bool = False,
 ) -> dict:
     """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
 
@@ -53,6 +55,7 @@ def train(
     checkpoint cannot be used.
 
     compiled: by torch.compile, which takes minutes to start and computes with other last digits (recorded).
+    graphed: each step as one CUDA graph (one GPU), which computes the same (recorded; docs/gpu.md).
     In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +71,7 @@ def train(
         record = parallel.on_first(begin)
         if record is not None and record["status"] in runs.FINISHED:
             return record
-        return Training(config, data, run, row, stop, compiled).to_the_end()
+        return Training(config, data, run, row, stop, compiled, graphed).to_the_end()
     finally:
         lock.release()
         for s, handler in before.items():
@@ -79,16 +82,24 @@ class Training:
     """A run under way: its networks, optimisers, averages and record, as the newest checkpoint has them or
     new.
 
-    Raises ReproError when the batch does not split into equal parts over the ranks, or when the checkpoint
-    cannot be used.
+    Raises ReproError when the batch does not split into equal parts over the ranks, when CUDA graphs are
+    asked for where they cannot be, or when the checkpoint cannot be used.
     """
 
     def __init__(
-        self, config: Config, data: ImageData, run: runs.Run, row: str, stop: StopRequest, compiled: bool
+        self,
+        config: Config,
+        data: ImageData,
+        run: runs.Run,
+        row: str,
+        stop: StopRequest,
+        compiled: bool,
+        graphed: bool,
     ):
-        self.config, self.data, self.run, self.stop, self.compiled = config, data, run, stop, compiled
+        self.config, self.data, self.run, self.stop = config, data, run, stop
+        self.compiled, self.graphed = compiled, graphed
         self.preset = preset = config.preset
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = parallel.device()
         self.precision = native_precision(preset.precision)
         torch.set_num_threads(preset.threads)
         if preset.batch_size % parallel.ranks():
@@ -96,9 +107,14 @@ class Training:
                 f"A batch of {preset.batch_size} does not split into {parallel.ranks()} equal parts: choose"
                 " --devices so that it does."
             )
+        if graphed and (self.device != "cuda" or parallel.ranks() > 1 or compiled):
+            raise ReproError(
+                "--cuda-graphs needs a GPU, one device a run, and no --compile: leave the option out."
+            )
+        set_up_gpu()
         self.g, self.d = (network.to(self.device) for network in build(config))
         self.g.train(), self.d.train()
-        self.optimiser_g, self.optimiser_d = make_optimisers(config, self.g, self.d)
+        self.optimiser_g, self.optimiser_d = make_optimisers(config, self.g, self.d, graphed)
         self.ema, self.shadow = make_averages(config, self.g)
         # what a checkpoint holds the state of
         self.modules = {
@@ -121,6 +137,7 @@ class Training:
             "score_seconds": 0.0,
             "devices": parallel.ranks(),
             "compiled": self.compiled,
+            "cuda_graphs": self.graphed,
         }
         return {
             "schema": runs.SCHEMA,
@@ -151,6 +168,7 @@ class Training:
             return record
         self.fast_g, self.fast_d = (torch.compile(n) if self.compiled else n for n in (self.g, self.d))
         self.trained_g, self.trained_d = parallel.wrap(self.fast_g), parallel.wrap(self.fast_d)
+        self.updates = GraphedUpdates(self._update, self.g, self.d) if self.graphed else self._update
         parallel.on_first(self._prepare_scores)
         batches = Batches(self.data, self.preset.batch_size, config.seed_of("order"), config.recipe.flip)
         drawn = prefetched(config, batches, record["step"], self.device)
@@ -179,8 +197,17 @@ class Training:
         self.run.write(self.record)
 
     def _step(self, *drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The updates of D and the one of G on what they drew, and the averages of G. Returns the losses of D
-        and G, and D's logits (B,) of real and of generated images.
+        """The updates of a step on what they drew, and the averages of G. Returns as `_update`."""
+        seen = self.updates(*drawn)
+        self.record["step"] += 1
+        self.shadow.update_parameters(self.g)
+        if self.ema and self.record["step"] >= self.config.ema_start:
+            self.ema.update_parameters(self.g)
+        return seen
+
+    def _update(self, *drawn: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The updates of D and the one of G. Returns the losses of D and G, and D's logits (B,) of real and
+        of generated images.
         """
         *of_d, of_g = drawn
         config, precision = self.config, self.precision
@@ -189,10 +216,6 @@ class Training:
                 config, self.fast_g, self.trained_d, self.optimiser_d, *x[:4], precision, *x[4:]
             )
         loss_g = update_g(config, self.trained_g, self.fast_d, self.optimiser_g, *of_g, precision)
-        self.record["step"] += 1
-        self.shadow.update_parameters(self.g)
-        if self.ema and self.record["step"] >= self.config.ema_start:
-            self.ema.update_parameters(self.g)
         return loss_d, loss_g, logits_real, logits_fake
 
     def _note(self, loss_d: Tensor, loss_g: Tensor, logits_real: Tensor, logits_fake: Tensor) -> None:

@@ -36,6 +36,14 @@ def native_precision(wanted: str) -> str:
     return wanted
 
 
+def set_up_gpu() -> None:
+    """How a GPU convolves while it trains: by the algorithm that is fastest for each shape unless determinism
+    was asked for, and fp32 as fp32, not as TF32.
+    """
+    torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def arithmetic(device: str, precision: str, *networks: nn.Module) -> ExitStack:
     """Autocast to the run's precision, and each weight's spectral norm evaluated once for all its uses in the
     block.
@@ -50,10 +58,14 @@ def arithmetic(device: str, precision: str, *networks: nn.Module) -> ExitStack:
     return stack
 
 
-def make_optimisers(config: Config, g: nn.Module, d: nn.Module) -> tuple[torch.optim.Adam, torch.optim.Adam]:
-    """Adam for G and Adam for D, each with its own learning rate."""
+def make_optimisers(
+    config: Config, g: nn.Module, d: nn.Module, graphed: bool = False
+) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    """Adam for G and Adam for D, each with its own learning rate; `graphed` where a CUDA graph holds them."""
     recipe = config.recipe
-    adam = dict(betas=(float(recipe.beta1), float(recipe.beta2)), eps=recipe.adam_eps, fused=True)
+    adam = dict(
+        betas=(float(recipe.beta1), float(recipe.beta2)), eps=recipe.adam_eps, fused=True, capturable=graphed
+    )
     return torch.optim.Adam(g.parameters(), config.lr_g, **adam), torch.optim.Adam(
         d.parameters(), config.lr_d, **adam
     )
