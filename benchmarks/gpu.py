@@ -59,7 +59,7 @@ def tests(_) -> int:
 @contextmanager
 def shared_gpu(wanted: bool):
     """CUDA's Multi-Process Service, so that kernels of several processes run side by side; yields whether it
-    runs.
+    runs. On the H200 that was tried its clients never got ready, so it is an option (docs/gpu.md).
     """
     if not (wanted and GPU):
         yield False
@@ -162,12 +162,9 @@ def scoring(preset: str, count: int):
 def speed(args) -> int:
     """One run, several at once, a score."""
     if GPU:
-        parts = [lambda: at_once(args.jobs, args.preset, True, True)]
-        parts += [lambda: at_once(args.jobs, args.preset, True, False), lambda: operations(args.preset)]
-        parts += [
-            lambda: scoring("cifar10-gpu", SAMPLES),
-            lambda: at_once(args.jobs, args.preset, False, True),
-        ]
+        parts = [lambda: at_once(1, args.preset, True, args.mps), lambda: scoring("cifar10-gpu", SAMPLES)]
+        parts += [lambda: at_once(args.jobs, args.preset, True, args.mps)]
+        parts += [lambda: at_once(1, args.preset, False, False), lambda: operations(args.preset)]
         parts += [lambda: training.on_gpu(1)]
     else:
         parts = [lambda: at_once(2, args.preset, False, False), lambda: operations(args.preset)]
@@ -180,11 +177,11 @@ def speed(args) -> int:
                 print(
                     f"{line.what}: {line.ours:.4g} {line.unit} {line.against} {line.other or ''}", flush=True
                 )
+                bench.write(lines, 1, OUT / "bench.json")  # a call may end at any time
         except Exception as error:  # the next part may tell more
             print(f"a measurement failed: {type(error).__name__}: {str(error)[:500]}", flush=True)
         if GPU:
             torch.cuda.empty_cache()
-    bench.write(lines, 1, OUT / "bench.json")
     return 0
 
 
@@ -197,6 +194,7 @@ def study(args) -> int:
         of = Study(
             args.preset,
             args.seeds or PRESETS[args.preset].seeds,
+            out=args.out,
             data=args.data,
             jobs=args.jobs,
             max_minutes=args.minutes,
@@ -216,7 +214,7 @@ def pack(args) -> int:
 
     to = Path(args.to)
     to.mkdir(parents=True, exist_ok=True)
-    folder = runs.PROJECT / "outputs" / args.preset
+    folder = runs.PROJECT / args.out / args.preset
     for seed in sorted({path.name for path in folder.glob("runs/*/seed*")}):
         with tarfile.open(to / f"{seed}.tar", "w") as tar:
             for path in sorted(folder.glob(f"runs/*/{seed}/*")):
@@ -234,7 +232,8 @@ def pack(args) -> int:
     return 0
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
+    """Run the phases that the words name, all without any. Returns the first exit code that is not 0."""
     phases = {phase.__name__: phase for phase in (tests, speed, study, pack)}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -242,12 +241,13 @@ def main() -> int:
     parser.add_argument("phase", nargs="*", default=[*phases], metavar="PHASE")
     parser.add_argument("--preset", default="cifar10-gpu" if GPU else "rehearsal")
     parser.add_argument("--data", help="a folder of Parquet files or of class folders")
+    parser.add_argument("--out", default="outputs", help="the folder of studies")
     parser.add_argument("--seeds", type=int, help="training seeds a row; default: the preset's")
-    parser.add_argument("--jobs", type=int, default=12 if GPU else 2, help="runs at once")
+    parser.add_argument("--jobs", type=int, default=3 if GPU else 2, help="runs at once")
     parser.add_argument("--minutes", type=float, default=9.0, help="of the study, in this call")
-    parser.add_argument("--mps", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--mps", action="store_true", help="with CUDA's Multi-Process Service")
     parser.add_argument("--to", default=str(OUT / "back"), help="where pack writes")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     OUT.mkdir(parents=True, exist_ok=True)
     codes = [phases[name](args) for name in args.phase]
     return next((code for code in codes if code), 0)

@@ -242,6 +242,23 @@ def where_it_holds(study: Study) -> str:
     )
 
 
+def answers(studies: Sequence[Study]) -> str:
+    """The answer of the first study, and of each further one whether attention helps there too: a list."""
+    first, *others = studies
+    return "\n".join([answer(first), *(line for study in others for line in _elsewhere(study))])
+
+
+def _elsewhere(study: Study) -> list[str]:
+    """Whether attention helps at another study's scale, as a line of a list; none where it was not tried."""
+    plan, p = read_plan(study), study.preset
+    told = [sentence(j, plan, study) for j in judge(study) if j.comparison.claim == "C4"]
+    scale = (
+        f"`{p.name}`: {setting.data_name(study)} at {p.resolution} pixels, base width {p.channels},"
+        f" {p.steps:,} updates, {study.seeds} seeds a row"
+    )
+    return [f"* **At another scale** ({scale}): {' '.join(told)}"] if told else []
+
+
 def answer(study: Study) -> str:
     """Whether attention helps, by how much, how sure, what would tell more, and at which scale: a list."""
     plan = read_plan(study)
@@ -265,10 +282,12 @@ def cost_of_more(study: Study, j: Judged) -> str:
     """How long the seeds take that an open comparison needs, by the runs so far; "" where it needs none."""
     if j.outcome != OPEN or not j.needed:
         return ""
-    seconds = [
-        np.mean([study.run(row, seed).read()["provenance"]["wall_seconds"] for seed in range(j.seeds)])
-        for row in j.comparison.rows
+    made = [
+        [study.run(row, seed).read()["provenance"] for seed in range(j.seeds)] for row in j.comparison.rows
     ]
+    if any(of["device"] != "cpu" for of_row in made for of in of_row):  # which other runs may have shared
+        return ""
+    seconds = [np.mean([of["wall_seconds"] for of in of_row]) for of_row in made]
     hours = (j.needed - j.seeds) * sum(seconds) / 3600
     return f"That is about {hours:.0f} hours of one processor core."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pandas as pd
 from .. import claims, paper, runs
 from ..analysis import findings, setting, tables
 from ..analysis.plan import read as read_plan
-from ..analysis.verdicts import verdicts
+from ..analysis.verdicts import NOT_TRIED, verdicts
 from ..studies.study import Study
 from . import pages
 
@@ -45,14 +46,16 @@ def answer(studies: list[Study]) -> list[str]:
     if not shown:
         return ["No study with a plan is reported yet, so no claim has a verdict."]
     name = shown[0].preset.name
+    widest = max(shown, key=lambda study: study.preset.channels * study.preset.steps).preset
     return [
-        "\n\n".join(findings.answer(study) for study in shown),
+        findings.answers(shown),
         f"![Forest plot: gains in FID by claim, ours with intervals beside the paper's, preset {name}]"
         f"(results/{name}/answer.png)",
         f"![Strip of samples, a column a class: real images, no block, attention, residual block]"
-        f"(results/{name}/strip.jpg)",
-        "One image a class: the first of training seed 0, not selected.",
-        tables.to_markdown(_verdicts(shown)),
+        f"(results/{widest.name}/strip.jpg)",
+        f"One image a class of `{widest.name}` (base width {widest.channels}, {widest.steps:,} updates): the"
+        " first of training seed 0, not selected.",
+        re.sub(r"([ -])\1+", r"\1\1", tables.to_markdown(_verdicts(shown))),  # GitHub pads it itself
         *_waiting(shown[0].out),
     ]
 
@@ -71,7 +74,8 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
     for study in shown:
         name = study.preset.name
         table[f"{setting.data_name(study)} (`{name}`)"] = [
-            f"[{verdict}](results/{name}/report.md)" for verdict in verdicts(study)["verdict"]
+            verdict if verdict == NOT_TRIED else f"[{verdict}](results/{name}/report.md)"
+            for verdict in verdicts(study)["verdict"]
         ]
     return table
 

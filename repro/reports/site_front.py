@@ -31,7 +31,7 @@ def landing() -> tuple[Path, str, str]:
         "index.md",
         title="Self-Attention GAN, reproduced",
         about=_about(),
-        answer=Markup(site_html.of_markdown("\n\n".join(map(findings.answer, judged)))),
+        answer=Markup(site_html.of_markdown(findings.answers(judged) if judged else "")),
         plots=[_plot(study) for study in judged[:1]],
         cards=_cards(judged),
         samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],

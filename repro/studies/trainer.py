@@ -70,6 +70,8 @@ def train_row(
 
     Raises what `loop.train` does; any other failure is recorded in run.json as well.
     """
+    import torch
+
     from ..data import images, loading
     from ..scoring.features import check_extractor
     from ..training.loop import train
@@ -93,6 +95,12 @@ def train_row(
         )
     except (ReproError, runs.Interrupted):
         raise
+    except torch.OutOfMemoryError as error:  # of a GPU
+        raise ReproError(
+            f"The GPU's memory does not hold {name} at preset {preset}"
+            f" ({str(error).partition('. ')[0]}): train fewer runs at once (--jobs), or share each run"
+            " between GPUs (--devices)."
+        ) from error
     except Exception as error:
         record = run.read()
         if record is not None and parallel.rank() == 0 and getattr(error, "errno", None) != errno.ENOSPC:

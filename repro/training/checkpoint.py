@@ -19,8 +19,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from .. import parallel, runs
 from ..config import Config, difference
+from ..data.images import ImageData
 from ..errors import ReproError
-from ..networks.resnet import build
+from ..networks.resnet import build, parameter_count
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,37 @@ def newest_checkpoint(run: runs.Run) -> dict | None:
             " the run starts anew."
         )
     return None
+
+
+def new_record(config: Config, data: ImageData, row: str, networks: dict[str, nn.Module], made: dict) -> dict:
+    """The record of a run at its first step. networks: "g" and "d" by name; made: its provenance."""
+    return {
+        "schema": runs.SCHEMA,
+        "key": config.key,
+        "row": row,
+        "recipe": config.recipe.name,
+        "config": config.identity,
+        "status": "running",
+        "error": None,
+        "step": 0,
+        "parameters": {
+            "generator": parameter_count(networks["g"]),
+            "discriminator": parameter_count(networks["d"]),
+        },
+        "history": [],
+        "scores": [],
+        "attention": [],
+        "selection": runs.SELECTION,
+        "provenance": made
+        | {
+            "data": data.name,
+            "data_fingerprint": data.fingerprint,
+            "images": len(data.images),
+            "wall_seconds": 0.0,
+            "train_seconds": 0.0,
+            "score_seconds": 0.0,
+        },
+    }
 
 
 def restore(

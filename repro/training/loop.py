@@ -19,13 +19,13 @@ from ..config import Config
 from ..data import sheets
 from ..data.images import Batches, ImageData
 from ..errors import ReproError
-from ..networks.resnet import build, gammas, parameter_count
+from ..networks.resnet import build, gammas
 from ..scoring import attention
 from ..scoring.neighbours import nearest_training_images
 from ..scoring.sampling import interpolations, sample
 from ..scoring.scorer import Scorer
 from .averages import average_lag, make_averages, with_own_statistics
-from .checkpoint import keep_best, restore, write_checkpoint
+from .checkpoint import keep_best, new_record, restore, write_checkpoint
 from .draws import prefetched
 from .graphs import GraphedUpdates
 from .stop import StopRequest, claim, collapse
@@ -124,36 +124,16 @@ class Training:
             "optimiser_d": self.optimiser_d,
             "shadow": self.shadow,
         } | ({"ema": self.ema} if self.ema else {})
-        self.record = self._new_record(row)
+        self.record = new_record(config, data, row, self.modules, self._made_with())
         restore(run, config, self.modules, self.record, self.precision)
 
-    def _new_record(self, row: str) -> dict:
-        provenance = runs.provenance(self.preset.threads, self.precision, self.device) | {
-            "data": self.data.name,
-            "data_fingerprint": self.data.fingerprint,
-            "images": len(self.data.images),
-            "wall_seconds": 0.0,
-            "train_seconds": 0.0,
-            "score_seconds": 0.0,
+    def _made_with(self) -> dict:
+        """What the record says of this machine and of how it computes."""
+        return runs.provenance(self.preset.threads, self.precision, self.device) | {
             "devices": parallel.ranks(),
             "compiled": self.compiled,
             "cuda_graphs": self.graphed,
-        }
-        return {
-            "schema": runs.SCHEMA,
-            "key": self.config.key,
-            "row": row,
-            "recipe": self.config.recipe.name,
-            "config": self.config.identity,
-            "status": "running",
-            "error": None,
-            "step": 0,
-            "parameters": {"generator": parameter_count(self.g), "discriminator": parameter_count(self.d)},
-            "history": [],
-            "scores": [],
-            "attention": [],
-            "selection": runs.SELECTION,
-            "provenance": provenance,
+            "gpu": torch.cuda.get_device_name() if self.device == "cuda" else None,
         }
 
     def to_the_end(self) -> dict:
