@@ -13,6 +13,9 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 INSTALLED := .venv/.installed
 
+# where it is set, every process compiles all it imports: half the time of a short one
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: reproduce test nightly check gpu lint site lab help
 reproduce: $(INSTALLED)
 	$(BIN)/repro reproduce --preset $(PRESET)

@@ -48,7 +48,8 @@ MEASURED = (
 )  # numbers with a tolerance; everything else must be equal
 HOW = (
     "largest_difference: the largest absolute difference, over all rows and training seeds, between runs of"
-    " equal configuration in the processor's own arithmetic and in those of `arithmetics`, at this step. A"
+    " equal configuration in the processor's own arithmetic, in those of `arithmetics` and on"
+    " `other_processors`, at this step. A"
     " tolerance is 2 times the largest up to its step (6 times in history and 3 in scores and shadow once one"
     " was past a tenth of seed_spread: rounding has become chance there), and at least 2^-22 of the number."
     " seed_spread: the standard deviation over training seeds (root mean square over rows): a tolerance above"
@@ -236,13 +237,46 @@ def measure(base: Study, twins: Iterable[Study], tasks: Iterable[Task]) -> dict:
             seeds.setdefault((kind(key[0]), key[1]), []).append(np.std([r[key] for r in runs_of_row], ddof=1))
     spread = {place: math.sqrt(np.mean(np.square(of))) for place, of in seeds.items()}
 
-    def by_kind(of: dict) -> dict:
-        out = {}
-        for (name, step), value in sorted(of.items()):
-            out.setdefault(name, {})[str(step)] = float(f"{value:.3g}")
-        return out
+    return {"largest_difference": _by_kind(largest), "seed_spread": _by_kind(spread)}
 
-    return {"largest_difference": by_kind(largest), "seed_spread": by_kind(spread)}
+
+def _by_kind(of: dict[tuple[str, int], float]) -> dict[str, dict[str, float]]:
+    out = {}
+    for (name, step), value in sorted(of.items()):
+        out.setdefault(name, {})[str(step)] = float(f"{value:.3g}")
+    return out
+
+
+def widen(reference: Study, other: Study, tasks: Iterable[Task]) -> list[str]:
+    """Count the differences between the reference and runs that another processor made into the tolerances:
+    the largest ones stay. Returns the processors that have been counted.
+
+    Raises ReproError when none of the tasks has a finished run on both sides.
+    """
+    path = tolerances_path(reference)
+    content = json.loads(path.read_text())
+    largest = {
+        (name, int(step)): value
+        for name, of in content["largest_difference"].items()
+        for step, value in of.items()
+    }
+    others = []
+    for task in tasks:
+        before, after = (study.run(task.row, task.seed).read() for study in (reference, other))
+        if before is None or after is None or after["status"] not in runs.FINISHED:
+            continue
+        others.append(after["provenance"]["processor"])
+        before, after = values(before), values(after)
+        for key in before.keys() & after.keys():
+            if kind(key[0]):
+                place = kind(key[0]), key[1]
+                largest[place] = max(largest.get(place, 0.0), abs(after[key] - before[key]))
+    if not others:
+        raise ReproError(f"{other.folder} has no finished run that {reference.folder} has too.")
+    content["other_processors"] = sorted({*content.get("other_processors", []), *others})
+    content["largest_difference"] = _by_kind(largest)
+    runs.write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    return content["other_processors"]
 
 
 def calibrate(

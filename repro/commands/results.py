@@ -142,12 +142,23 @@ def calibrate(
     jobs: JobsOption = None,
     data: DataOption = None,
     out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+    of_runs: Annotated[
+        str | None,
+        typer.Option(
+            "--runs", help="Train nothing: count the runs in this folder, made on another processor, too."
+        ),
+    ] = None,
 ) -> None:
     """Measure the tolerances of results/PRESET: its runs again from other seeds and in other arithmetics."""
     from ..checks import regression as checks
     from ..studies.study import Study
 
     reference = Study.in_folder(f"results/{preset}")
+    if of_runs:
+        other = Study(preset, reference.seeds, executor="none", out=of_runs)
+        counted = checks.widen(reference, other, checks.reference_tasks(reference, other))
+        say(f"{relative(checks.tolerances_path(reference))} counts these processors: {', '.join(counted)}.")
+        return
     checks.calibrate(preset, reference, seeds, arithmetics.split(","), out, jobs, data)
     say(f"Tolerances: {relative(checks.tolerances_path(reference))}. Now run repro check --preset {preset}.")
 

@@ -98,6 +98,24 @@ def test_tolerances_are_the_largest_difference_of_the_arithmetics(two_studies, t
     }
 
 
+def test_runs_of_another_processor_widen_the_tolerances_and_never_narrow_them(two_studies):
+    reference, now, write = two_studies
+    path = regression.tolerances_path(reference)
+    known = {"scores.fid": {"4": 5.0}, "scores.is": {"4": 0.5}, "history.loss_d": {"1": 0.1}}
+    path.write_text(json.dumps({"largest_difference": known, "seed_spread": {}}))
+    write(now, 0, 108.0, provenance={"processor": "another", "wall_seconds": 1.0})
+    (task,) = regression.reference_tasks(reference, now)
+    assert regression.widen(reference, now, [task]) == ["another"]
+    content = json.loads(path.read_text())
+    largest = content["largest_difference"]
+    assert largest["scores.fid"] == {"4": 8.0} and largest["scores.is"] == {"4": 0.5}
+    assert largest["history.loss_d"] == {"1": 0.1}  # 0.08 apart
+    assert regression.widen(reference, now, [task]) == ["another"]  # counted once
+    shutil.rmtree(now.folder)
+    with pytest.raises(ReproError, match="no finished run"):
+        regression.widen(reference, now, [task])
+
+
 def test_a_tolerance_never_shrinks_with_the_steps_and_is_never_under_rounding():
     tolerances = {
         "seed_spread": {},

@@ -37,7 +37,8 @@ MOMENTS = {  # what is under way -> the function that is entered then, and left
     "papermill saving": (nbformat, "write"),
 }
 CLEAN = multiprocessing.get_context("forkserver")
-CLEAN.set_forkserver_preload([__name__])
+# what every child would import anew
+CLEAN.set_forkserver_preload([__name__, "timm", "torch._dynamo", "papermill", "matplotlib.pyplot"])
 
 
 def train_row(out):
