@@ -27,6 +27,7 @@ from repro import parallel, runs
 from repro.checks import bench
 from repro.checks.bench import Line
 from repro.config import Config
+from repro.execution import Execution
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.recipes import Recipe
@@ -198,7 +199,7 @@ def study(args) -> int:
             data=args.data,
             jobs=args.jobs,
             max_minutes=args.minutes,
-            graphed=GPU,
+            execution=Execution(graphed=GPU),
         )
         try:
             trainer.train(of, of.tasks(of.preset.tables))

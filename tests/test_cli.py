@@ -19,6 +19,7 @@ from repro import cli, paper, parallel, runs
 from repro.checks import regression
 from repro.commands import results
 from repro.data import loading
+from repro.execution import Execution
 from repro.presets import PRESETS
 from repro.reports import files
 from repro.studies import executors, notebooks, study, trainer
@@ -259,7 +260,7 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
     ) == 3
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(executors, "gpus", lambda: 5)
-    two_each = trainer.make(study.Study("rehearsal", devices=2))
+    two_each = trainer.make(study.Study("rehearsal", execution=Execution(devices=2)))
     assert two_each.jobs == 2 and [executors.gpus_of(k, 2)["CUDA_VISIBLE_DEVICES"] for k in range(2)] == [
         "0,1",
         "2,3",

@@ -37,6 +37,12 @@ CompileOption = Annotated[
 GraphsOption = Annotated[
     bool, typer.Option("--cuda-graphs", help="Each step as one CUDA graph: several times the steps on a GPU.")
 ]
+AccumulateOption = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Parts in which a batch passes through the networks, one after the other: less memory."
+    ),
+]
 MinutesOption = Annotated[
     float,
     typer.Option(

@@ -12,8 +12,10 @@ import typer
 
 from .. import runs
 from ..errors import ReproError, choose
+from ..execution import Execution
 from ..presets import PRESETS
 from .options import (
+    AccumulateOption,
     AddressOption,
     CompileOption,
     DataOption,
@@ -61,6 +63,7 @@ def reproduce(
     devices: DevicesOption = 1,
     compiled: CompileOption = False,
     graphed: GraphsOption = False,
+    accumulate: AccumulateOption = 1,
 ) -> None:
     """Train what is missing, execute the notebooks into OUT/PRESET and set the numbers beside
     results/PRESET.
@@ -80,9 +83,7 @@ def reproduce(
         jobs=jobs,
         max_minutes=min(max_minutes, 60 * max_hours),
         address=address,
-        devices=devices,
-        compiled=compiled,
-        graphed=graphed,
+        execution=Execution(devices, compiled, graphed, accumulate),
     )
     if settled:
         names = _settle(study, most_seeds)
@@ -136,6 +137,7 @@ def train(
     devices: DevicesOption = 1,
     compiled: CompileOption = False,
     graphed: GraphsOption = False,
+    accumulate: AccumulateOption = 1,
 ) -> None:
     """Train and score one run, resuming from its checkpoint. One such command a run is all a cluster
     needs.
@@ -148,7 +150,8 @@ def train(
 
     from ..parallel import launch
 
-    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes, compiled, graphed)
+    execution = Execution(devices, compiled, graphed, accumulate)
+    record = launch(devices, train_row, preset, row, seed, out, data, max_minutes, execution)
     say(f"{record['row']} seed {seed}: {record['status']} at step {record['step']}")
 
 
@@ -229,6 +232,7 @@ def commands(
     devices: DevicesOption = 1,
     compiled: CompileOption = False,
     graphed: GraphsOption = False,
+    accumulate: AccumulateOption = 1,
 ) -> None:
     """Print one plain command for each missing run, the longest first: for a job array or any other
     scheduler.
@@ -237,8 +241,9 @@ def commands(
     from ..studies.study import Study
 
     study = Study(preset, seeds or PRESETS[choose("preset", preset, PRESETS)].seeds, out=out, data=data)
+    execution = Execution(devices, compiled, graphed, accumulate)
     for task in study.missing(table_names(tables, preset)):
-        words = command(preset, task.row, task.seed, out, math.inf, data, devices, compiled, graphed)
+        words = command(preset, task.row, task.seed, out, math.inf, data, execution)
         print(shlex.join(["repro", *words[3:]]))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -83,13 +83,17 @@ class BatchNorm(nn.BatchNorm2d):
     def __init__(self, channels: int, recipe: Recipe, momentum: float, affine: bool = True):
         super().__init__(channels, eps=recipe.bn_eps, momentum=momentum, affine=affine)
         self.together = recipe.bn_batch
+        # moving averages after each group of a batch that comes in parts (`one_batch`), else None
+        self.groups: list[Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W), this rank's part. Returns (B, C, H, W)."""
         here, ranks = len(x), parallel.ranks()
         together = min(self.together or here * ranks, here * ranks)
-        if not self.training or (together == here and ranks == 1):
+        if not self.training or (together == here and ranks == 1 and self.groups is None):
             return super().forward(x)
+        if self.groups is not None:
+            return self._in_groups(x, together)
         self.num_batches_tracked += 1
         if together == here * ranks:
             return self._synchronised(x)
@@ -108,9 +112,16 @@ class BatchNorm(nn.BatchNorm2d):
                 F.batch_norm(group, *average, self.weight, self.bias, True, self.momentum, self.eps)
             )
             averages.append(torch.stack(average))
-        running_mean, running_var = parallel.mean(torch.stack(averages).mean(0))
-        self.running_mean.copy_(running_mean), self.running_var.copy_(running_var)
+        if self.groups is None:
+            self.take_mean_of(averages)
+        else:
+            self.groups += averages
         return torch.cat(normalised)
+
+    def take_mean_of(self, groups: list[Tensor]) -> None:
+        """Set the moving averages to the mean of those after each group, (2, C) each."""
+        running_mean, running_var = parallel.mean(torch.stack(groups).mean(0))
+        self.running_mean.copy_(running_mean), self.running_var.copy_(running_var)
 
     def _synchronised(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -128,6 +139,27 @@ class BatchNorm(nn.BatchNorm2d):
             if self.affine:
                 out = out * self.weight[:, None, None] + self.bias[:, None, None]
             return out.to(x.dtype)
+
+
+@contextmanager
+def one_batch(network: nn.Module) -> Iterator[None]:
+    """A block in which all that passes through the network are parts of one batch: each weight is evaluated
+    once, with one power iteration, and batch norm's moving averages take the mean of all groups.
+    """
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    for norm in norms:
+        norm.groups = []
+    try:
+        with parametrize.cached():
+            yield
+    finally:
+        groups = [norm.groups for norm in norms]
+        for norm in norms:
+            norm.groups = None
+    for norm, of_norm in zip(norms, groups, strict=True):
+        if of_norm:
+            norm.take_mean_of(of_norm)
+            norm.num_batches_tracked += 1
 
 
 class ConditionalBatchNorm(nn.Module):

@@ -20,11 +20,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import runs
 from ..errors import ReproError
+from ..execution import Execution
 from .executors import Executor, command, environment, last_line
 
 if TYPE_CHECKING:
@@ -138,9 +140,7 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         out,
         (job["deadline"] - time.time()) / 60,
         job["data"],
-        job["devices"],
-        job["compiled"],
-        job["graphed"],
+        Execution(**job["execution"]),
     )
     with (run.folder / "train.log").open("ab") as f:
         process = subprocess.Popen(
@@ -184,8 +184,9 @@ class RayExecutor(Executor):
         here = self._on(self.ray.get_runtime_context().get_node_id())  # it lives as long as the driver does
         self.board = self.ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here).remote()
         gpus = self.ray.cluster_resources().get("GPU", 0)
-        share = study.devices if study.devices > 1 else GPU_SHARE.get(study.preset.resolution, 1)
-        takes = {"CPU": study.preset.threads * study.devices, "GPU": share if gpus else 0}
+        devices = study.execution.devices
+        share = devices if devices > 1 else GPU_SHARE.get(study.preset.resolution, 1)
+        takes = {"CPU": study.preset.threads * devices, "GPU": share if gpus else 0}
         if not any(
             all(node["Resources"].get(k, 0) >= v for k, v in takes.items())
             for node in self.ray.nodes()
@@ -257,9 +258,7 @@ class RayExecutor(Executor):
             "row": task.row,
             "seed": task.seed,
             "data": data,
-            "devices": study.devices,
-            "compiled": study.compiled,
-            "graphed": study.graphed,
+            "execution": asdict(study.execution),
             "environment": environment(study),
             "out": str(study.out),
             "token": str(self.token),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import runs
 from ..errors import ReproError
+from ..execution import PLAIN, Execution
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -45,20 +46,12 @@ def command(
     out: Path | str,
     minutes: float,
     data: str | None,
-    devices: int = 1,
-    compiled: bool = False,
-    graphed: bool = False,
+    execution: Execution = PLAIN,
 ) -> list[str]:
     """The command that trains one run."""
     words = [sys.executable, "-m", "repro", "train", row, "--preset", preset, "--seed", str(seed)]
     words += ["--out", str(out), *(["--max-minutes", str(minutes)] if minutes < math.inf else [])]
-    return (
-        words
-        + (["--data", str(data)] if data else [])
-        + (["--devices", str(devices)] if devices > 1 else [])
-        + (["--compile"] if compiled else [])
-        + (["--cuda-graphs"] if graphed else [])
-    )
+    return [*words, *(["--data", str(data)] if data else []), *execution.options]
 
 
 def last_line(log: Path) -> str:
@@ -239,7 +232,7 @@ class LocalExecutor(Executor):
     def __init__(self, study: Study):
         super().__init__(study)
         self.jobs = study.jobs or max(
-            1, (gpus() or (os.cpu_count() or 1) // study.preset.threads) // study.devices
+            1, (gpus() or (os.cpu_count() or 1) // study.preset.threads) // study.execution.devices
         )
         self.running: dict[Task, tuple[subprocess.Popen, int]] = {}  # with its place among those at once
 
@@ -256,15 +249,13 @@ class LocalExecutor(Executor):
                 self.study.out,
                 minutes,
                 self.study.data,
-                self.study.devices,
-                self.study.compiled,
-                self.study.graphed,
+                self.study.execution,
             )
             process = subprocess.Popen(
                 words,
                 stdout=f,
                 stderr=f,
-                env=os.environ | environment(self.study) | gpus_of(place, self.study.devices),
+                env=os.environ | environment(self.study) | gpus_of(place, self.study.execution.devices),
             )
         self.running[task] = process, place
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import paper, runs
 from ..config import Config
 from ..errors import ReproError, SizeNotAvailable, choose
+from ..execution import PLAIN, Execution
 from ..presets import Preset, get_preset
 from ..recipes import RECIPES
 
@@ -78,8 +79,7 @@ class Study:
     (relative to the project); data, where the images are (None: the preset's own place); jobs, how many runs
     at once (None: one for each GPU, else as many as cores allow; on a cluster as many as it has room for);
     max_minutes, when training stops; address, the cluster's ("auto": this machine's; "host:port" of its head;
-    None: $RAY_ADDRESS, or a cluster of this machine alone); devices, how many share each run (data parallel);
-    compiled, whether torch.compile makes the networks; graphed, whether each step is one CUDA graph.
+    None: $RAY_ADDRESS, or a cluster of this machine alone); execution, how each run is computed.
     """
 
     def __init__(
@@ -92,9 +92,7 @@ class Study:
         jobs: int | None = None,
         max_minutes: float = math.inf,
         address: str | None = None,
-        devices: int = 1,
-        compiled: bool = False,
-        graphed: bool = False,
+        execution: Execution = PLAIN,
     ):
         self.preset = get_preset(preset)
         self.executor = choose("executor", executor, EXECUTORS)
@@ -106,8 +104,7 @@ class Study:
         self.max_minutes = max_minutes
         self.jobs = jobs
         self.address = address
-        self.devices = devices
-        self.compiled, self.graphed = compiled, graphed
+        self.execution = execution
         self.environment: dict[str, str] = {}  # of the training processes, beside this one's own
 
     @classmethod

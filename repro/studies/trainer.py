@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from .. import parallel, runs
 from ..errors import ReproError
+from ..execution import Execution
 from .executors import Executor, LocalExecutor
 from .study import Study, Task, configure, rows, run_name
 
@@ -56,14 +57,7 @@ def make(study: Study) -> Executor:
 
 
 def train_row(
-    preset: str,
-    row: str,
-    seed: int,
-    out: str,
-    data: str | None,
-    max_minutes: float,
-    compiled: bool,
-    graphed: bool,
+    preset: str, row: str, seed: int, out: str, data: str | None, max_minutes: float, execution: Execution
 ) -> dict:
     """Train and score one run by its names, in one process or on every rank of a process group. Returns its
     record.
@@ -90,16 +84,15 @@ def train_row(
             run,
             name,
             max_minutes,
-            compiled,
-            graphed,
+            execution,
         )
     except (ReproError, runs.Interrupted):
         raise
     except torch.OutOfMemoryError as error:  # of a GPU
         raise ReproError(
             f"The GPU's memory does not hold {name} at preset {preset}"
-            f" ({str(error).partition('. ')[0]}): train fewer runs at once (--jobs), or share each run"
-            " between GPUs (--devices)."
+            f" ({str(error).partition('. ')[0]}): train fewer runs at once (--jobs), pass a batch in"
+            " parts (--accumulate), or share each run between GPUs (--devices)."
         ) from error
     except Exception as error:
         record = run.read()

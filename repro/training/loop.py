@@ -19,6 +19,7 @@ from ..config import Config
 from ..data import sheets
 from ..data.images import Batches, ImageData
 from ..errors import ReproError
+from ..execution import PLAIN, Execution
 from ..networks.resnet import build, gammas
 from ..scoring import attention
 from ..scoring.neighbours import nearest_training_images
@@ -29,7 +30,7 @@ from .checkpoint import keep_best, new_record, restore, write_checkpoint
 from .draws import prefetched
 from .graphs import GraphedUpdates
 from .stop import StopRequest, claim, collapse
-from .updates import make_optimisers, native_precision, set_up_gpu, update_d, update_g
+from .updates import check_parts, make_optimisers, native_precision, set_up_gpu, update_d, update_g
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,7 @@ def train(
     run: runs.Run,
     row: str,
     max_minutes: float = math.inf,
-    compiled: bool = False,
-    graphed: bool = False,
+    execution: Execution = PLAIN,
 ) -> dict:
     """Train and score one run, from its checkpoint if it has one. Returns the record that stands in run.json.
 
@@ -54,8 +54,6 @@ def train(
     same folder waits for the first. Raises ReproError when the folder holds another configuration or its
     checkpoint cannot be used.
 
-    compiled: by torch.compile, which takes minutes to start and computes with other last digits (recorded).
-    graphed: each step as one CUDA graph (one GPU), which computes the same (recorded; docs/gpu.md).
     In a process group (parallel.launch) every rank calls this; the first one reads, scores and writes.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +69,7 @@ def train(
         record = parallel.on_first(begin)
         if record is not None and record["status"] in runs.FINISHED:
             return record
-        return Training(config, data, run, row, stop, compiled, graphed).to_the_end()
+        return Training(config, data, run, row, stop, execution).to_the_end()
     finally:
         lock.release()
         for s, handler in before.items():
@@ -82,7 +80,7 @@ class Training:
     """A run under way: its networks, optimisers, averages and record, as the newest checkpoint has them or
     new.
 
-    Raises ReproError when the batch does not split into equal parts over the ranks, when CUDA graphs are
+    Raises ReproError when the batch does not split into equal parts, when CUDA graphs or parts of a batch are
     asked for where they cannot be, or when the checkpoint cannot be used.
     """
 
@@ -93,11 +91,9 @@ class Training:
         run: runs.Run,
         row: str,
         stop: StopRequest,
-        compiled: bool,
-        graphed: bool,
+        execution: Execution,
     ):
-        self.config, self.data, self.run, self.stop = config, data, run, stop
-        self.compiled, self.graphed = compiled, graphed
+        self.config, self.data, self.run, self.stop, self.execution = config, data, run, stop, execution
         self.preset = preset = config.preset
         self.device = parallel.device()
         self.precision = native_precision(preset.precision)
@@ -107,14 +103,16 @@ class Training:
                 f"A batch of {preset.batch_size} does not split into {parallel.ranks()} equal parts: choose"
                 " --devices so that it does."
             )
-        if graphed and (self.device != "cuda" or parallel.ranks() > 1 or compiled):
+        check_parts(config, execution)
+        if execution.graphed and (self.device != "cuda" or execution != Execution(graphed=True)):
             raise ReproError(
-                "--cuda-graphs needs a GPU, one device a run, and no --compile: leave the option out."
+                "--cuda-graphs needs a GPU, and goes without --devices, --compile and --accumulate: leave the"
+                " option out."
             )
         set_up_gpu()
         self.g, self.d = (network.to(self.device) for network in build(config))
         self.g.train(), self.d.train()
-        self.optimiser_g, self.optimiser_d = make_optimisers(config, self.g, self.d, graphed)
+        self.optimiser_g, self.optimiser_d = make_optimisers(config, self.g, self.d, execution.graphed)
         self.ema, self.shadow = make_averages(config, self.g)
         # what a checkpoint holds the state of
         self.modules = {
@@ -131,8 +129,9 @@ class Training:
         """What the record says of this machine and of how it computes."""
         return runs.provenance(self.preset.threads, self.precision, self.device) | {
             "devices": parallel.ranks(),
-            "compiled": self.compiled,
-            "cuda_graphs": self.graphed,
+            "compiled": self.execution.compiled,
+            "cuda_graphs": self.execution.graphed,
+            "accumulate": self.execution.accumulate,
             "gpu": torch.cuda.get_device_name() if self.device == "cuda" else None,
         }
 
@@ -146,9 +145,12 @@ class Training:
         if record["status"] in runs.FINISHED:  # killed between its last checkpoint and its record
             parallel.on_first(lambda: (self.run.write(record), keep_best(self.run, record)))
             return record
-        self.fast_g, self.fast_d = (torch.compile(n) if self.compiled else n for n in (self.g, self.d))
+        compile_it = torch.compile if self.execution.compiled else lambda network: network
+        self.fast_g, self.fast_d = compile_it(self.g), compile_it(self.d)
         self.trained_g, self.trained_d = parallel.wrap(self.fast_g), parallel.wrap(self.fast_d)
-        self.updates = GraphedUpdates(self._update, self.g, self.d) if self.graphed else self._update
+        self.updates = (
+            GraphedUpdates(self._update, self.g, self.d) if self.execution.graphed else self._update
+        )
         parallel.on_first(self._prepare_scores)
         batches = Batches(self.data, self.preset.batch_size, config.seed_of("order"), config.recipe.flip)
         drawn = prefetched(config, batches, record["step"], self.device)
@@ -190,12 +192,12 @@ class Training:
         of generated images.
         """
         *of_d, of_g = drawn
-        config, precision = self.config, self.precision
+        config, precision, parts = self.config, self.precision, self.execution.accumulate
         for x in of_d:
             loss_d, logits_real, logits_fake = update_d(
-                config, self.fast_g, self.trained_d, self.optimiser_d, *x[:4], precision, *x[4:]
+                config, self.fast_g, self.trained_d, self.optimiser_d, *x[:4], precision, *x[4:], parts=parts
             )
-        loss_g = update_g(config, self.trained_g, self.fast_d, self.optimiser_g, *of_g, precision)
+        loss_g = update_g(config, self.trained_g, self.fast_d, self.optimiser_g, *of_g, precision, parts)
         return loss_d, loss_g, logits_real, logits_fake
 
     def _note(self, loss_d: Tensor, loss_g: Tensor, logits_real: Tensor, logits_fake: Tensor) -> None:

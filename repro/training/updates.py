@@ -13,7 +13,10 @@ from torch.nn.utils import parametrize
 
 from .. import parallel
 from ..config import Config
+from ..errors import ReproError
+from ..execution import Execution
 from ..networks import losses
+from ..networks.layers import one_batch
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,29 @@ def make_optimisers(
     )
 
 
+def check_parts(config: Config, execution: Execution) -> None:
+    """Raises ReproError when a batch cannot pass through the networks in so many parts and be the same
+    batch.
+    """
+    recipe, batch, parts = config.recipe, config.preset.batch_size, execution.accumulate
+    if parts == 1:
+        return
+    if execution.compiled or parallel.ranks() > 1 or recipe.d_passes > 1 or recipe.loss == "wgan_gp":
+        raise ReproError(
+            "--accumulate goes with one device, without --compile, and with recipes whose D sees real and"
+            " generated images in one pass and has no gradient penalty: leave it out."
+        )
+    if (
+        batch % parts
+        or (recipe.bn_batch or batch) > batch // parts
+        or batch // parts % (recipe.bn_batch or 1)
+    ):
+        raise ReproError(
+            f"--accumulate is {parts}: a batch of {batch} has no such parts that batch norm of"
+            f" {recipe.bn_batch or batch} images together (bn_batch) leaves whole."
+        )
+
+
 def update_d(
     config: Config,
     g: nn.Module,
@@ -82,6 +108,7 @@ def update_d(
     fake_labels: Tensor,
     precision: str,
     mix: Tensor | None = None,
+    parts: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """An update of D on real images (B, 3, R, R) uint8 with labels (B,), and as many generated from z (B,
     z_dim) and fake_labels.
@@ -90,27 +117,17 @@ def update_d(
     which keeps that of the real pass only. With `recipe.d_passes` 2 they pass one after the other, with an
     iteration each (StudioGAN, mmgeneration, heykeetae). G is in training mode, as there. With loss "wgan_gp"
     the gradient penalty, at images mixed in the shares `mix` (B,), is part of the loss, or follows in an
-    optimiser step of its own as in the second codebase. Returns the loss and the logits (B,) of real and of
-    generated images.
+    optimiser step of its own as in the second codebase. The batch passes through D in `parts`, whose
+    gradients add up to the whole one's. Returns the loss and the logits (B,) of real and of generated images.
     """
     recipe, device = config.recipe, z.device.type
-    real = images.float().div_(127.5).sub_(1.0)  # -1 .. 1
+    real = images.to(z.dtype).div_(127.5).sub_(1.0)  # -1 .. 1
     with torch.no_grad(), arithmetic(device, precision, g):
-        fake = g(z, fake_labels).float()
-    passes = []
-    for x, y in zip(
-        torch.cat([real, fake]).chunk(recipe.d_passes),
-        torch.cat([labels, fake_labels]).chunk(recipe.d_passes),
-        strict=True,
-    ):
-        with arithmetic(device, precision, d):
-            passes.append(d(x, y))
-    logits, (class_logits, *_) = zip(*passes, strict=True)
-    logits_real, logits_fake = torch.cat(logits).float().chunk(2)
-    loss = {"hinge": losses.hinge_d, "wgan_gp": losses.wasserstein_d}[recipe.loss](logits_real, logits_fake)
-    if class_logits is not None:  # D learns the classes of the real images
-        on_real = class_logits.float()[: len(labels)]
-        loss = loss + recipe.auxiliary_weight_d * losses.auxiliary_classifier(on_real, labels)
+        fake = g(z, fake_labels).to(z.dtype)
+    batch = real, labels, fake, fake_labels
+    if parts > 1:
+        return _step_in_parts(optimiser, (d,), parts, batch, lambda *p: _loss_d(config, d, *p, precision))
+    loss, logits_real, logits_fake = _loss_d(config, d, *batch, precision)
 
     def penalty() -> Tensor:
         # PyTorch's fused attention has no second derivative
@@ -127,6 +144,35 @@ def update_d(
     return loss.detach(), logits_real.detach(), logits_fake.detach()
 
 
+def _loss_d(
+    config: Config,
+    d: nn.Module,
+    real: Tensor,
+    labels: Tensor,
+    fake: Tensor,
+    fake_labels: Tensor,
+    precision: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """D's loss on images (B, 3, R, R) in -1 .. 1, but for a gradient penalty, and its logits (B,) of real and
+    of generated ones.
+    """
+    recipe, passes = config.recipe, []
+    for x, y in zip(
+        torch.cat([real, fake]).chunk(recipe.d_passes),
+        torch.cat([labels, fake_labels]).chunk(recipe.d_passes),
+        strict=True,
+    ):
+        with arithmetic(real.device.type, precision, d):
+            passes.append(d(x, y))
+    logits, (class_logits, *_) = zip(*passes, strict=True)
+    logits_real, logits_fake = torch.cat(logits).to(real.dtype).chunk(2)
+    loss = {"hinge": losses.hinge_d, "wgan_gp": losses.wasserstein_d}[recipe.loss](logits_real, logits_fake)
+    if class_logits is not None:  # D learns the classes of the real images
+        on_real = class_logits.to(real.dtype)[: len(labels)]
+        loss = loss + recipe.auxiliary_weight_d * losses.auxiliary_classifier(on_real, labels)
+    return loss, logits_real, logits_fake
+
+
 def update_g(
     config: Config,
     g: nn.Module,
@@ -135,23 +181,58 @@ def update_g(
     z: Tensor,
     labels: Tensor,
     precision: str,
+    parts: int = 1,
 ) -> Tensor:
-    """An update of G on images from z (B, z_dim) and labels (B,). Returns the loss.
+    """An update of G on images from z (B, z_dim) and labels (B,), in `parts` as D's. Returns the loss.
 
     D gets no gradients of its weights. Unless the recipe says otherwise it is in evaluation mode, which keeps
     its power-iteration vectors (nothing else in it depends on the mode).
     """
+
+    def loss_of(z: Tensor, labels: Tensor) -> tuple[Tensor]:
+        with arithmetic(z.device.type, precision, g, d):
+            logits, class_logits = d(g(z, labels), labels)
+        loss = losses.adversarial_g(logits.to(z.dtype))
+        if class_logits is not None:
+            loss = loss + config.recipe.auxiliary_weight_g * losses.auxiliary_classifier(
+                class_logits.to(z.dtype), labels
+            )
+        return (loss,)
+
     d.train(config.recipe.sn_d_in_g_step).requires_grad_(False)
-    with arithmetic(z.device.type, precision, g, d):
-        logits, class_logits = d(g(z, labels), labels)
-    loss = losses.adversarial_g(logits.float())
-    if class_logits is not None:
-        loss = loss + config.recipe.auxiliary_weight_g * losses.auxiliary_classifier(
-            class_logits.float(), labels
-        )
-    _step(optimiser, loss)
+    if parts > 1:
+        (loss,) = _step_in_parts(optimiser, (g, d), parts, (z, labels), loss_of)
+    else:
+        (loss,) = loss_of(z, labels)
+        _step(optimiser, loss)
     d.train().requires_grad_(True)
     return loss.detach()
+
+
+def _step_in_parts(
+    optimiser: torch.optim.Optimizer,
+    networks: tuple[nn.Module, ...],
+    parts: int,
+    batch: tuple[Tensor, ...],
+    loss_of: Callable[..., tuple[Tensor, ...]],
+) -> tuple[Tensor, ...]:
+    """An optimiser step on a batch that passes through the networks in parts, one after the other.
+
+    loss_of: of a part of each tensor its loss, a mean over images, and logits. Returns the whole batch's.
+    """
+    optimiser.zero_grad()
+    seen = []
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(one_batch(network))
+        for part in zip(*(tensor.chunk(parts) for tensor in batch), strict=True):
+            loss, *logits = loss_of(*part)
+            (loss / parts).backward(retain_graph=True)  # the graph of the weights serves all parts
+            seen.append((loss.detach(), *(x.detach() for x in logits)))
+            del loss, logits  # and with them the part's own graph
+    optimiser.step()
+    of_parts, *logits = zip(*seen, strict=True)
+    return torch.stack(of_parts).mean(), *map(torch.cat, logits)
 
 
 def _step(

@@ -14,6 +14,7 @@ import pytest
 
 from repro import cli, runs
 from repro.errors import ReproError
+from repro.execution import Execution
 from repro.studies import cluster, trainer
 from repro.studies.study import Study
 
@@ -250,9 +251,9 @@ def test_a_node_that_is_cut_off_for_30_seconds_loses_nothing(
 @pytest.mark.slow
 def test_a_row_on_two_devices_of_a_node(two_nodes, tmp_path):
     two_nodes.add_node(num_cpus=2)
-    study, tasks = study_on(two_nodes, tmp_path / "ray", devices=2)
+    study, tasks = study_on(two_nodes, tmp_path / "ray", execution=Execution(devices=2))
     trainer.train(study, tasks[:1])
-    here = Study("rehearsal", 1, "local", out=str(tmp_path / "local"), devices=2)
+    here = Study("rehearsal", 1, "local", out=str(tmp_path / "local"), execution=Execution(devices=2))
     trainer.train(here, tasks[:1])
     assert recorded(study, tasks[:1]) == recorded(here, tasks[:1])
     assert study.run(tasks[0].row, 0).read()["provenance"]["devices"] == 2

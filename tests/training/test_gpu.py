@@ -13,6 +13,7 @@ from repro import paper, parallel, runs
 from repro.config import Config
 from repro.data.images import Batches, ImageData, with_data
 from repro.errors import ReproError, SizeNotAvailable
+from repro.execution import Execution
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.scoring import metrics
@@ -130,7 +131,9 @@ def test_a_run_stopped_on_this_device_goes_on_as_if_it_had_not_been(
     graphed, deterministic, tmp_path, make_config, shapes_data, light_scores, monkeypatch
 ):
     config = with_data(make_config("attention_16", steps=8, score_every=4), shapes_data)
-    train = lambda folder: loop.train(config, shapes_data, runs.Run(folder), "attention_16", graphed=graphed)
+    train = lambda folder: loop.train(
+        config, shapes_data, runs.Run(folder), "attention_16", execution=Execution(graphed=graphed)
+    )
     straight = train(tmp_path / "straight")
     asked, original = [], loop.Training._step
 
@@ -165,7 +168,9 @@ def test_distances_on_this_device_are_those_of_a_cpu():
 @on_gpu
 def test_a_cuda_graph_of_a_run_on_a_cpu_or_with_compile_is_refused():
     with pytest.raises(ReproError, match="leave the option out"):
-        loop.Training(config_of("rehearsal", "none"), None, None, "none", None, True, True)
+        loop.Training(
+            config_of("rehearsal", "none"), None, None, "none", None, Execution(compiled=True, graphed=True)
+        )
 
 
 @pytest.mark.parametrize("name, row", [*cases()])

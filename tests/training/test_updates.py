@@ -1,12 +1,16 @@
 """The updates of D and G."""
 
+import collections
 import copy
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from repro.data.images import Batches
+from repro.errors import ReproError
+from repro.execution import Execution
 from repro.networks import layers, losses, resnet
 from repro.training import draws, updates
 from tests.training.helpers import changed, snapshot
@@ -181,3 +185,68 @@ def test_the_step_learns(make_config, shapes_data):
     assert np.mean(losses_d[-5:]) < 0.75 * losses_d[0]
     losses_g = [updates.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
     assert np.mean(losses_g[-3:]) < losses_g[0] - 0.25
+
+
+@pytest.mark.parametrize("row", ["attention_16", "acgan"])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_is_the_whole_batch(row, parts, make_config, shapes_data):
+    """In float64: losses, logits, weights, power iterations and moving averages after three steps."""
+    config = make_config(row, batch_size=8, bn_batch=2)
+
+    def trained(parts):
+        g, d = (network.double() for network in resnet.build(config))
+        optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
+        seen = []
+        for step in range(3):
+            *of_d, (z, labels) = draws.draws(config, Batches(shapes_data, 8, 0, False), step)
+            for x in of_d:
+                images, y, z_d, y_d = x
+                seen += updates.update_d(
+                    config, g, d, optimiser_d, images, y, z_d.double(), y_d, "fp32", parts=parts
+                )
+            seen.append(updates.update_g(config, g, d, optimiser_g, z.double(), labels, "fp32", parts))
+        return seen, snapshot(g) | {f"d {name}": value for name, value in snapshot(d).items()}
+
+    (whole, weights), (in_parts, others) = trained(1), trained(parts)
+    for a, b in zip(whole, in_parts, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-9, atol=1e-9)
+    for name, value in weights.items():
+        torch.testing.assert_close(others[name], value, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_parts_of_a_batch_need_less_memory(make_config, shapes_data):
+    """Counted as what autograd keeps between the passes."""
+    config = make_config("none", batch_size=8, bn_batch=2)
+
+    def most_kept(parts):
+        g, d = resnet.build(config)
+        optimiser = updates.make_optimisers(config, g, d)[1]
+        kept, most = collections.Counter(), [0]
+
+        def pack(x):
+            kept["now"] += x.numel()
+            most[0] = max(most[0], kept["now"])
+            weakref.finalize(x, kept.subtract, now=x.numel())
+            return x
+
+        of_d, _ = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: pack(x.detach()), lambda x: x):
+            updates.update_d(config, g, d, optimiser, *of_d, "fp32", parts=parts)
+        return most[0]
+
+    assert most_kept(4) < 0.5 * most_kept(1)
+
+
+@pytest.mark.parametrize(
+    "row, changes, parts, message",
+    [
+        ("none", {"batch_size": 8, "bn_batch": None}, 2, "batch norm of 8 images"),
+        ("none", {"batch_size": 8, "bn_batch": 4}, 4, "batch norm of 4 images"),
+        ("none", {"batch_size": 8, "bn_batch": 2}, 3, "--accumulate is 3"),
+        ("recipe_heykeetae", {"bn_batch": 2}, 2, "no gradient penalty"),
+    ],
+)
+def test_parts_that_would_be_another_batch_are_refused(row, changes, parts, message, make_config):
+    with pytest.raises(ReproError, match=message):
+        updates.check_parts(make_config(row, **changes), Execution(accumulate=parts))
+    updates.check_parts(make_config("none", batch_size=8, bn_batch=2), Execution(accumulate=4))
