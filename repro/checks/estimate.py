@@ -20,7 +20,7 @@ from ..data.loading import SHAPES_COUNT
 from ..errors import ReproError
 from ..networks import resnet
 from ..presets import Preset
-from ..scoring import sampling
+from ..scoring import metrics, sampling
 from ..scoring.extraction import extract
 from ..scoring.features import load_extractor
 from ..studies.study import Study
@@ -33,10 +33,14 @@ IMAGES = {
     "cifar10": 50_000,
     "tiny-imagenet": 100_000,
     "imagenet": 1_281_167,
+    "structure-texture-64": 5_000,
+    "celeba": 202_599,
+    "lsun-church": 126_227,
 }  # of the training splits
-CLASSES = {"symmetric_shapes": 10, "cifar10": 10, "tiny-imagenet": 200, "imagenet": 1000}
+CLASSES = dict.fromkeys(IMAGES, 10) | {"tiny-imagenet": 200, "imagenet": 1000, "celeba": 1, "lsun-church": 1}
 # images x pixels x width of a step measured on a CPU: a whole one of 256 images at 128 px takes minutes
 CPU_WORK = 64 * 32**2 * 16
+FEATURES = 1000  # random ones, on which distances are measured
 STEPS = 3  # timed, after one that warms up
 MOST_DEVICES = 4  # that share a run: the released code's number
 DISK = 1.0  # GB/s that a run writes to shared storage, assumed
@@ -119,8 +123,33 @@ def extraction(preset: Preset, device: str) -> float | None:
     return _seconds(lambda: extract(extractor, images), device) / len(images)
 
 
+def distances(preset: Preset, device: str) -> float:
+    """Seconds of the distances of one score, references at hand: FID, KID, by class, and precision and recall
+    where the extractor's scores have them. Measured on random features, fewer than a score has.
+    """
+    extended = preset.extractor == "inception"
+    width, resizers = (2048, 2) if extended else (1280, 1)
+    count = min(preset.samples, FEATURES)
+    x = np.random.default_rng(0).standard_normal((count, width), np.float32)
+    statistics_of = metrics.Statistics.of(x, device)
+    frechet = _seconds(lambda: metrics.frechet_distance(statistics_of, statistics_of), device)
+    compared = (min(preset.samples, metrics.KEPT) / count) ** 2  # KID and its like compare image with image
+    kernel = compared * _seconds(lambda: metrics.kernel_mean(x, x, device), device)
+    seconds = resizers * (frechet + 2 * kernel)
+    if preset.samples // CLASSES[preset.dataset] >= metrics.MINIMUM_PER_CLASS:
+        seconds += CLASSES[preset.dataset] * frechet
+    if extended:
+        seconds += compared * _seconds(lambda: metrics.precision_recall(x, x, device), device)
+    return seconds
+
+
 def measure_rows(study: Study, device: str) -> dict[str, Cost]:
-    """The cost of each row of the study."""
+    """The cost of each row of the study. Raises ReproError for data without classes."""
+    if CLASSES[study.preset.dataset] == 1:
+        raise ReproError(
+            f"The images of {study.preset.name} have no classes, so the rows of the tables cannot be trained"
+            " on them, only recipe_heykeetae: choose another preset."
+        )
     if device == "cpu":
         torch.set_num_threads(study.preset.threads)
     costs = {}
@@ -200,14 +229,15 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
     device = parallel.device()
     study = Study(preset.name, seeds or preset.seeds, executor="none")
     costs = measure_rows(study, device)
-    of_an_image = extraction(preset, device)
+    of_an_image, of_distances = extraction(preset, device), distances(preset, device)
     scores = -(-preset.steps // preset.score_every)
 
     def line(name: str, tables: list[str]) -> dict:
         tasks = study.tasks(tables)
         training = [preset.steps * _step(costs[t.row], t.config) / 3600 for t in tasks]
         scoring = [
-            scores * preset.samples * (costs[t.row].image + (of_an_image or 0.0)) / 3600 for t in tasks
+            scores * (preset.samples * (costs[t.row].image + (of_an_image or 0.0)) + of_distances) / 3600
+            for t in tasks
         ]
         runs = [a + b for a, b in zip(training, scoring, strict=True)]
         wall = max(sum(runs) / devices, max(runs))
@@ -227,7 +257,7 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
         [line(table.title.split(":")[0], [name]) for name, table in paper.TABLES.items()]
         + [line("whole study", list(paper.TABLES))]
     )
-    return frame, _assumptions(preset, device, devices, costs, of_an_image, study.seeds)
+    return frame, _assumptions(preset, device, devices, costs, of_an_image, of_distances, study.seeds)
 
 
 def _step(cost: Cost, config: Config) -> float:
@@ -235,7 +265,13 @@ def _step(cost: Cost, config: Config) -> float:
 
 
 def _assumptions(
-    preset: Preset, device: str, devices: int, costs: dict[str, Cost], of_an_image: float | None, seeds: int
+    preset: Preset,
+    device: str,
+    devices: int,
+    costs: dict[str, Cost],
+    of_an_image: float | None,
+    of_distances: float,
+    seeds: int,
 ) -> list[str]:
     name = (
         torch.cuda.get_device_name()
@@ -266,13 +302,13 @@ def _assumptions(
     scored = f"{preset.samples:,} samples every {preset.score_every:,} steps"
     if of_an_image is None:
         out.append(
-            f"Scoring ({scored}) counts the generator only: the weights of Inception could not be had, so its"
-            " own time is NOT in these hours."
+            f"Scoring ({scored}) counts the generator and the distances: the weights of Inception could not"
+            " be had, so its own time is NOT in these hours."
         )
     else:
         out.append(
-            f"Scoring ({scored}): {1 / of_an_image:,.0f} images a second through {preset.extractor}; the"
-            " distances themselves are not counted."
+            f"Scoring ({scored}): {1 / of_an_image:,.0f} images a second through {preset.extractor}, and"
+            f" {of_distances:.1f} s for the distances of a score."
         )
     data = IMAGES[preset.dataset] * preset.resolution**2 * 3 / 1e9
     out.append(

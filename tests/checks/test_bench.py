@@ -138,6 +138,8 @@ def test_an_estimate_adds_up(monkeypatch, capsys):
     """
     monkeypatch.setattr(estimate, "measure", lambda config, device: estimate.Cost(1.0, 2.0, 0.001, 10**9))
     monkeypatch.setattr(estimate, "extraction", lambda preset, device: 0.001)
+    of_distances = 0.0
+    monkeypatch.setattr(estimate, "distances", lambda preset, device: of_distances)
     preset = dataclasses.replace(PRESETS["rehearsal"], steps=3600, score_every=3600, samples=1800)
     hours = lambda frame, column: [float(v.replace(",", "")) for v in frame[column]]
     one, said = estimate.estimate(preset, 1, 1)
@@ -153,6 +155,27 @@ def test_an_estimate_adds_up(monkeypatch, capsys):
     many, _ = estimate.estimate(preset, 100, 2)
     assert hours(many, "device-hours") == [30, 34, 18, 70] and hours(many, "hours") == [3, 7, 3, 7]
     assert any("linear" in text for text in said)
+    of_distances = 3600.0  # an hour a score
+    scored, _ = estimate.estimate(preset, 1, 1)
+    assert hours(scored, "scoring") == [5, 3, 3, 9]
+
+
+def test_an_estimate_of_data_without_classes_is_refused(capsys):
+    assert cli.run(["estimate", "--preset", "celeba"]) == 2
+    assert "have no classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("samples, classes, by_class", [(1000, 2, True), (1000, 10, False)])
+def test_the_cost_of_distances_is_of_those_that_a_score_has(samples, classes, by_class, monkeypatch):
+    """Each distance takes a second."""
+    monkeypatch.setattr(estimate, "_seconds", lambda call, device: 1.0)
+    monkeypatch.setitem(estimate.CLASSES, "cifar10", classes)
+    lite = dataclasses.replace(PRESETS["cifar10-cpu"], samples=samples)
+    assert estimate.distances(lite, "cpu") == 1 + 2 + classes * by_class
+    inception = dataclasses.replace(PRESETS["cifar10"], samples=samples)
+    assert estimate.distances(inception, "cpu") == 2 * (1 + 2) + 1 + classes * by_class
+    many = dataclasses.replace(lite, samples=4 * estimate.FEATURES)  # KID grows with the square
+    assert estimate.distances(many, "cpu") == 1 + 2 * 16 + classes * (4000 // classes >= 500)
 
 
 def test_a_table_of_clusters_adds_up(monkeypatch, capsys):
