@@ -25,7 +25,9 @@ def score(
     reference: Annotated[str, typer.Option(help="Real images, in any of these forms, or a hub name.")],
     extractor: Annotated[
         str,
-        typer.Option(help="inception, or efficientnet_lite0 or efficientnet_lite2, which need no download."),
+        typer.Option(
+            help="inception, dinov2, or efficientnet_lite0 or efficientnet_lite2, which need no download."
+        ),
     ] = "inception",
     resolution: Annotated[
         int | None, typer.Option(min=8, help="Resize both sides to this size first.")
@@ -75,7 +77,7 @@ def score(
 def validate(
     preset: PresetOption = "smoke",
     extractor: Annotated[
-        str, typer.Option(help="inception, efficientnet_lite0 or efficientnet_lite2.")
+        str, typer.Option(help="inception, dinov2, efficientnet_lite0 or efficientnet_lite2.")
     ] = "efficientnet_lite0",
     data: DataOption = None,
     out: OutOption = "outputs",

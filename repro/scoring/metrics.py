@@ -7,6 +7,7 @@ torch-fidelity's own functions.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -205,7 +206,9 @@ class Predictions:
         return float(torch.exp(negative_entropy / count - torch.special.xlogy(mean, mean).sum()))
 
     def scores(self) -> tuple[float, float]:
-        """In one split and in ten."""
+        """In one split and in ten; not numbers where nothing was added."""
+        if self.seen == 0:
+            return math.nan, math.nan
         (marginals, mixed), (entropies, of_mixed) = self.marginal, self.negative_entropy
         splits = [self._score(mixed[i], of_mixed[i]) for i in sorted(mixed)]
         return self._score(sum(marginals.values()), sum(entropies.values())), float(np.mean(splits))

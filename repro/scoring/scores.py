@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -16,11 +18,12 @@ def score(
     reference: extraction.Extracted, generated: extraction.Extracted, extended: bool
 ) -> dict[str, float]:
     """Scores by name: fid and is (in one split), and kid; extended: is_10 (in ten splits), precision and
-    recall too.
+    recall too. An extractor without classes has no is.
 
     A second resizer's scores carry its name, such as fid_clean.
     """
-    scores, device = {"is": generated.inception_score[0]}, generated.statistics[""].device
+    in_one, in_ten = generated.inception_score
+    scores, device = {"is": in_one}, generated.statistics[""].device
     for name, statistics in generated.statistics.items():
         end = f"_{name}" if name else ""
         scores[f"fid{end}"] = metrics.frechet_distance(reference.statistics[name], statistics)
@@ -31,11 +34,11 @@ def score(
             device,
         )
     if extended:
-        scores["is_10"] = generated.inception_score[1]
+        scores["is_10"] = in_ten
         scores["precision"], scores["recall"] = metrics.precision_recall(
             reference.kept[""][: metrics.KEPT], generated.kept[""][: metrics.KEPT], device
         )
-    return scores
+    return {name: value for name, value in scores.items() if not math.isnan(value)}
 
 
 def score_images(

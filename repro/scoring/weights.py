@@ -41,6 +41,13 @@ TORCH_FIDELITY = File(
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 )
+# Meta's ViT-L/14 (Oquab et al. 2023, arXiv 2304.07193). No hash is published with it: this is the one that
+# several projects which pin the file give. Its size is 1,217,586,395 bytes
+DINOV2 = File(
+    "dinov2_vitl14_pretrain.pth",
+    "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+)
 
 
 @dataclass(frozen=True)
