@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -132,17 +132,35 @@ def in_words(study: Study) -> str:
             " nothing differs, the chance that at least one is wrongly supported or contradicted is about"
             f" {any_false(tested, plan.alpha):.0%} in this study."
         )
-    code = sorted(
-        {
-            runs.revision(r)
-            for row in plan.rows
-            for seed in range(plan.most_seeds)
-            if (r := study.run(row, seed).read()) and r["status"] in runs.FINISHED
-        }
-    )
-    if len(code) > 1:
-        text.append(f"The runs are of {len(code)} revisions of the code ({', '.join(code)}).")
-    return " ".join(text)
+    return " ".join([*text, *_made(study, plan)])
+
+
+def _made(study: Study, plan: Plan) -> list[str]:
+    """How long the runs took, and on what where that was not one and the same."""
+    records = [
+        r
+        for row in plan.rows
+        for seed in range(plan.most_seeds)
+        if (r := study.run(row, seed).read()) and r["status"] in runs.FINISHED
+    ]
+    if not records:
+        return []
+    on = "a GPU that several shared" if records[0]["provenance"]["device"] == "cuda" else "one core each"
+    text = [f"The {len(records)} runs took {_hours(records):.1f} hours, on {on}."]
+    for what, found in (
+        ("revisions of the code", {runs.revision(r) for r in records}),
+        (
+            "kinds of processor, which differ in the last digits",
+            {r["provenance"]["processor"] for r in records},
+        ),
+    ):
+        if len(found) > 1:
+            text.append(f"They are of {len(found)} {what} ({', '.join(sorted(found))}).")
+    return text
+
+
+def _hours(records: Iterable[dict]) -> float:
+    return sum(record["provenance"]["wall_seconds"] for record in records) / 3600
 
 
 def comparisons(study: Study) -> pd.DataFrame:
@@ -150,10 +168,12 @@ def comparisons(study: Study) -> pd.DataFrame:
     direction, in per cent.
 
     seeds: of the verdict's look; gain, low, high there; latest_*: at the last look; paper: the paper's own
-    for the same rows, paper_relative: for the maps of the same size relative to the image.
+    for the same rows, paper_relative: for the maps of the same size relative to the image; hours: what the
+    compared runs took.
     """
     lines = []
     for j in judge(study):
+        records = [study.run(row, seed).read() for row in j.comparison.rows for seed in range(j.seeds)]
         for budget in j.comparison.budgets:
             look, last = j.look(budget), (j.looks.get(budget) or [None])[-1]
             of = lambda at, name: 100 * float(getattr(at, name)) if at is not None else math.nan
@@ -176,6 +196,7 @@ def comparisons(study: Study) -> pd.DataFrame:
                     "needed": j.needed if j.needed else math.nan,
                     "paper": 100 * j.published.get("the same rows", math.nan),
                     "paper_relative": 100 * j.published.get("the same size relative to the image", math.nan),
+                    "hours": _hours(filter(None, records)),
                 }
             )
     columns = [
@@ -196,6 +217,7 @@ def comparisons(study: Study) -> pd.DataFrame:
         "needed",
         "paper",
         "paper_relative",
+        "hours",
     ]
     return pd.DataFrame(lines, columns=columns)
 
@@ -235,6 +257,7 @@ def show_comparisons(study: Study) -> pd.DataFrame:
                 "outcome": line.outcome,
                 "latest interval": "–" if line.low != line.low else latest,
                 "seeds needed": needed,
+                "hours of its runs": f"{line.hours:.1f}",
             }
         )
     return pd.DataFrame(lines, columns=None if lines else ["claim", "comparison"]).drop(
