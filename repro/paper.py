@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .config import LARGEST
+from .config import LARGEST, STREAMS
 from .recipes import RECIPES
 
 FACTS = Path(__file__).with_name("facts")
@@ -45,6 +45,7 @@ class Row:
     changes: dict = field(default_factory=dict)  # fields of recipes.Recipe
     note: str = ""
     recipe: str = "released_code"  # what the changes are made to
+    pinned: tuple[str, ...] = ()  # of config.STREAMS: those that keep the numbers of seed 0
 
 
 @dataclass(frozen=True)
@@ -277,8 +278,23 @@ RECIPE_TABLE = Table(
     ),
     reference="recipe_released_code",
 )
+# what of a training seed moves a score: the row without a block, two of the seed's three streams kept
+_ALONE = {"weights": "initial weights", "order": "order of the images", "latents": "latents and their labels"}
+STREAM_TABLE = Table(
+    "streams",
+    "The lottery of a training seed: which of its parts moves the score",
+    "streams",
+    (
+        Row("none", "all three"),
+        *(
+            Row(f"only_{stream}", f"{label} alone", pinned=tuple(s for s in STREAMS if s != stream))
+            for stream, label in _ALONE.items()
+        ),
+    ),
+    reference="none",
+)
 WITH_NOTEBOOK = TABLES | {
-    table.name: table for table in (RECIPE_TABLE, STRESS)
+    table.name: table for table in (RECIPE_TABLE, STRESS, STREAM_TABLE)
 }  # a preset takes these when it says so, or asked for: --tables recipes
 ALL_TABLES = WITH_NOTEBOOK | {CHECK.name: CHECK}
 

@@ -15,6 +15,7 @@ from ..studies.study import Study, run_name
 from . import frames, labels, setting
 from .comparisons import Judged, judge
 from .effects import effects_in_words
+from .lottery import spreads_in_words
 from .plan import read as read_plan
 from .sentences import sentence
 from .standings import Standing, standings
@@ -214,6 +215,7 @@ PARTS: dict[str, Callable[[Study], list[str]]] = {  # what the notebooks tell, b
     "stress": lambda s: [*judged(s, "C1", "C2"), *collapses(s, paper.STRESS)],
     "figure5": lambda s: [*judged(s, "C7"), *uniform(s, [paper.TABLE1, paper.TABLE2])],
     "figure6": nearest,
+    "streams": spreads_in_words,
     "recipes": lambda s: [effects_in_words(s, paper.RECIPE_TABLE)],
     "report": lambda s: [
         *judged(s),

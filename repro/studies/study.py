@@ -51,6 +51,7 @@ def configure(row: paper.Row, preset: Preset, seed: int = 0, recipe: str | None 
         attention_at=row.attention_at,
         residual_at=row.residual_at,
         seed=seed,
+        pinned=row.pinned,
     )
 
 

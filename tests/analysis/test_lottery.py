@@ -1,0 +1,75 @@
+"""How far a score moves with which part of a training seed, against values known by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from repro import paper
+from repro.analysis import lottery
+from repro.studies.study import Study, configure, rows, run_name
+
+FIDS = {
+    "none": [100.0, 110.0, 121.0, 133.1],  # ln: 0.0953 apart
+    "only_weights": [100.0, 110.0, 121.0],
+    "only_order": [100.0, 100.0 * 1.1**0.5],
+}
+
+
+def test_spreads_and_shares_are_those_known_by_hand(study_of):
+    frame = lottery.spreads(study_of(FIDS)).set_index("source")
+    step = math.log(1.1)
+    whole, weights, order = (
+        frame.loc[label] for label in ("all three", "initial weights alone", "order of the images alone")
+    )
+    assert whole["sd"] == pytest.approx(100 * step * math.sqrt(5 / 3))  # of 0, 1, 2, 3
+    assert weights["sd"] == pytest.approx(100 * step) and weights["seeds"] == 3
+    assert order["sd"] == pytest.approx(100 * step / 2 / math.sqrt(2))
+    assert weights["share"] == pytest.approx(3 / 5) and math.isnan(whole["share"])
+    # 95 % of chi-squared with three degrees of freedom, from a table: 0.2158 and 9.3484
+    assert whole["sd_low"] == pytest.approx(whole["sd"] * math.sqrt(3 / 9.3484), rel=1e-3)
+    assert whole["sd_high"] == pytest.approx(whole["sd"] * math.sqrt(3 / 0.2158), rel=1e-3)
+    # F(2, 3): 0.0255 and 16.04
+    assert weights["share_low"] == pytest.approx(0.6 / 16.04, rel=1e-3)
+    assert weights["share_high"] == pytest.approx(0.6 / 0.0255, rel=2e-3)
+    assert "latents and their labels alone" not in frame.index  # no run of it
+
+
+def test_intervals_of_shares_hold_95_times_in_100():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(2000):
+        a, b = np.var(rng.normal(0, 1, 4), ddof=1), np.var(rng.normal(0, 2, 6), ddof=1)  # true share: 1 / 4
+        low, high = (a / b / stats.f.ppf(p, 3, 5) for p in (0.975, 0.025))
+        hits += low <= 0.25 <= high
+    assert 0.935 < hits / 2000 < 0.965
+
+
+def test_other_samples_of_one_generator_are_pooled_over_generators(study_of):
+    study = study_of({"none": [100.0, 110.0], "attention_16": [90.0, 95.0]})
+    for row, times in (("none", 1.01), ("attention_16", 1.03)):
+        for seed in range(2):
+            record = study.run(row, seed).read()
+            study.run(row, seed).write(record | {"resampled": [{"fid": times * record["final"]["fid"]}]})
+    frame = lottery.spreads(study).set_index("source")
+    again = frame.loc[lottery.SAMPLED]
+    # two values of one generator that lie x apart have the variance x^2 / 2
+    variance = np.mean([math.log(1.01) ** 2 / 2, math.log(1.03) ** 2 / 2])
+    assert again["sd"] == pytest.approx(100 * math.sqrt(variance)) and again["seeds"] == 8
+    said = " ".join(lottery.spreads_in_words(study))
+    assert f"{100 * math.log(1.1) / math.sqrt(2):.1f} per cent" in said and "times as far" in said
+
+
+def test_a_study_of_one_seed_says_nothing(study_of):
+    study = study_of({"none": [100.0]})
+    assert lottery.spreads_in_words(study) == [] and lottery.show_spreads(study).empty
+
+
+@pytest.mark.parametrize("row", [row for row in paper.STREAM_TABLE.rows if row.pinned])
+def test_a_row_of_one_stream_changes_that_stream_alone(row, rehearsal):
+    config = configure(row, rehearsal, seed=3)
+    moved = {stream for stream in ("weights", "order", "latents") if config.seed_of(stream) == 3}
+    assert moved == {row.name.removeprefix("only_")}
+    assert run_name(row, rehearsal) == row.name  # a folder of its own
+    assert rows()[row.name] is row and isinstance(Study("rehearsal").tasks(["streams"]), list)
