@@ -223,6 +223,7 @@ PARTS: dict[str, Callable[[Study], list[str]]] = {  # what the notebooks tell, b
         *equal_time(s, [paper.TABLE2]),
         *stability(s, _TABLES),
         *uniform(s, _TABLES),
+        *spreads_in_words(s),
     ],
 }
 
@@ -270,7 +271,9 @@ def answer(study: Study) -> str:
         text for j in own for text in (sentence(j, plan, study), cost_of_more(study, j), _beside_papers(j))
     ]
     head = " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
-    return "\n".join(f"* {text}" for text in (head, *uniform(study, [paper.TABLE1]), where_it_holds(study)))
+    luck = " ".join(spreads_in_words(study)[:2])
+    rest = (*uniform(study, [paper.TABLE1]), luck, where_it_holds(study))
+    return "\n".join(f"* {text}" for text in (head, *filter(None, rest)))
 
 
 def _beside_papers(j: Judged) -> str:

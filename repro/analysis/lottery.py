@@ -5,6 +5,7 @@ that are scored: standard deviations and shares with intervals.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from ..studies.study import Study
 from . import frames, labels
 
 ALPHA = 0.05
+POOLED = "all three, pooled over the rows of Table 1"
 SAMPLED = "one generator, sampled again"
 COLUMNS = ("source", "seeds", "sd", "sd_low", "sd_high", "share", "share_low", "share_high")
 
@@ -21,53 +23,59 @@ COLUMNS = ("source", "seeds", "sd", "sd_low", "sd_high", "share", "share_low", "
 def spreads(study: Study) -> pd.DataFrame:
     """Of ln FID at the last step, in per cent: the standard deviation over training seeds, over seeds of
     which one part changes, and over sampling seeds of one generator; each with its interval, and its variance
-    as a share of that over training seeds.
+    as a share of that over training seeds (of the same row; for sampling seeds of all rows).
 
     seeds: how many values stand behind it, of all generators together for the sampling seeds. Intervals take
     ln FID as normal: chi-squared for a standard deviation, F for a share.
     """
     from scipy import stats
 
-    found = {SAMPLED: _resampled(study)}
-    for row in paper.STREAM_TABLE.rows:
-        values = [
-            math.log(record["final"]["fid"])
-            for (name, _), record in frames.records(study, paper.STREAM_TABLE).items()
-            if name == row.name and record["status"] == "complete"
-        ]
-        if len(values) > 1:
-            found[row.label] = np.var(values, ddof=1), len(values) - 1, len(values)
-    whole = found.get(paper.STREAM_TABLE.rows[0].label)
+    of_rows = {row.label: _over_seeds(study, paper.STREAM_TABLE, row.name) for row in paper.STREAM_TABLE.rows}
+    whole, pooled = of_rows[paper.STREAM_TABLE.rows[0].label], _over_seeds(study, paper.TABLE1)
     lines = []
-    for source, (variance, dof, count) in found.items():
+    for source, (variance, dof, count), base in (
+        *((label, spread, None if spread is whole else whole) for label, spread in of_rows.items()),
+        (POOLED, pooled, None),
+        (SAMPLED, _resampled(study), pooled),
+    ):
         if not dof:
             continue
         low, high = (dof / stats.chi2.ppf(p, dof) for p in (1 - ALPHA / 2, ALPHA / 2))
-        line = {"source": source, "seeds": count, "sd": variance, "sd_low": low * variance}
-        line |= {"sd_high": high * variance}
-        line = {k: 100 * math.sqrt(v) if k.startswith("sd") else v for k, v in line.items()}
-        if whole and variance is not whole[0]:
-            ratio = variance / whole[0]
-            bounds = (stats.f.ppf(p, dof, whole[1]) for p in (1 - ALPHA / 2, ALPHA / 2))
-            line |= {"share": ratio} | dict(
-                zip(("share_low", "share_high"), (ratio / b for b in bounds), strict=True)
-            )
+        spread = {"sd": variance, "sd_low": low * variance, "sd_high": high * variance}
+        line = {"source": source, "seeds": count} | {k: 100 * math.sqrt(v) for k, v in spread.items()}
+        if base and base[1]:
+            ratio = variance / base[0]
+            bounds = [ratio / stats.f.ppf(p, dof, base[1]) for p in (1 - ALPHA / 2, ALPHA / 2)]
+            line |= dict(zip(("share", "share_low", "share_high"), (ratio, *bounds), strict=True))
         lines.append(line)
-    return pd.DataFrame(lines, columns=COLUMNS).iloc[::-1].reset_index(drop=True)
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _over_seeds(study: Study, table: paper.Table, *rows: str) -> tuple[float, int, int]:
+    """Variance of ln FID over the training seeds of a row of the table, pooled over the rows named or over
+    all; its degrees of freedom, and how many runs there are.
+    """
+    by_row: dict[str, list[float]] = {}
+    for (row, _), record in frames.records(study, table).items():
+        if record["status"] == "complete" and (not rows or row in rows):
+            by_row.setdefault(row, []).append(math.log(record["final"]["fid"]))
+    return _pooled(by_row.values())
 
 
 def _resampled(study: Study) -> tuple[float, int, int]:
-    """Variance of ln FID over the sampling seeds of one generator, pooled over the generators of Table 1; its
-    degrees of freedom, and how many values there are.
-    """
-    sums, dof, count = 0.0, 0, 0
-    for record in frames.records(study, paper.TABLE1).values():
-        again = [score["fid"] for score in record.get("resampled", [])]
-        if again:
-            values = np.log([record["final"]["fid"], *again])
-            sums += float(((values - values.mean()) ** 2).sum())
-            dof, count = dof + len(again), count + len(values)
-    return (sums / dof if dof else math.nan), dof, count
+    """The same over the sampling seeds of one generator, pooled over the generators of Table 1."""
+    return _pooled(
+        [math.log(score["fid"]) for score in (record["final"], *record["resampled"])]
+        for record in frames.records(study, paper.TABLE1).values()
+        if record.get("resampled")
+    )
+
+
+def _pooled(groups: Iterable[list[float]]) -> tuple[float, int, int]:
+    groups = [np.array(values) for values in groups]
+    dof = sum(len(values) - 1 for values in groups)
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in groups)
+    return (squares / dof if dof else math.nan), dof, sum(map(len, groups))
 
 
 def show_spreads(study: Study) -> pd.DataFrame:
@@ -93,16 +101,15 @@ def show_spreads(study: Study) -> pd.DataFrame:
 def spreads_in_words(study: Study) -> list[str]:
     """How far retraining and resampling move the score, and which part of a seed does."""
     frame = spreads(study).set_index("source")
-    whole = paper.STREAM_TABLE.rows[0].label
-    if whole not in frame.index:
+    if POOLED not in frame.index:
         return []
     of = lambda source: f"{frame.loc[source, 'sd']:.1f} per cent"
     text = [
-        f"**Another training seed moves FID by {of(whole)}** (standard deviation over"
-        f" {frame.loc[whole, 'seeds']} seeds)."
+        f"**Another training seed moves FID by {of(POOLED)}** (standard deviation, pooled over the"
+        f" {frame.loc[POOLED, 'seeds']} runs of Table 1)."
     ]
     if SAMPLED in frame.index:
-        times = frame.loc[whole, "sd"] / frame.loc[SAMPLED, "sd"]
+        times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]
         text.append(
             f"**Other samples of one generator move it by {of(SAMPLED)}**: retraining moves it"
             f" {times:.1f} times as far. “The FID Lottery” (arXiv 2606.20536) has 3.2 times for another"

@@ -57,8 +57,12 @@ def test_other_samples_of_one_generator_are_pooled_over_generators(study_of):
     # two values of one generator that lie x apart have the variance x^2 / 2
     variance = np.mean([math.log(1.01) ** 2 / 2, math.log(1.03) ** 2 / 2])
     assert again["sd"] == pytest.approx(100 * math.sqrt(variance)) and again["seeds"] == 8
+    pooled = np.mean([math.log(1.1) ** 2 / 2, math.log(95 / 90) ** 2 / 2])
+    assert frame.loc[lottery.POOLED, "sd"] == pytest.approx(100 * math.sqrt(pooled))
+    assert again["share"] == pytest.approx(variance / pooled)
     said = " ".join(lottery.spreads_in_words(study))
-    assert f"{100 * math.log(1.1) / math.sqrt(2):.1f} per cent" in said and "times as far" in said
+    assert f"{100 * math.sqrt(pooled):.1f} per cent" in said
+    assert f"{math.sqrt(pooled / variance):.1f} times as far" in said
 
 
 def test_a_study_of_one_seed_says_nothing(study_of):
