@@ -285,13 +285,13 @@ STREAM_TABLE = Table(
     "The lottery of a training seed: which of its parts moves the score",
     "streams",
     (
-        Row("none", "all three"),
+        Row("all_streams", "all three"),  # the row none
         *(
             Row(f"only_{stream}", f"{label} alone", pinned=tuple(s for s in STREAMS if s != stream))
             for stream, label in _ALONE.items()
         ),
     ),
-    reference="none",
+    reference="all_streams",
 )
 WITH_NOTEBOOK = TABLES | {
     table.name: table for table in (RECIPE_TABLE, STRESS, STREAM_TABLE)
