@@ -20,6 +20,12 @@ def test_the_papers_tables():
             assert set(c.better + c.worse) <= rows().keys()
 
 
+def test_a_name_is_one_rows():
+    """Rows are found by their names: a second one of a name would hide the first and its published scores."""
+    names = [row.name for table in paper.ALL_TABLES.values() for row in table.rows]
+    assert len(names) == len(set(names))
+
+
 def test_the_digitised_curves():
     curves = paper.figure3_curves()
     assert set(curves["setting"]) == {row.name for row in paper.FIGURE3.rows} and len(curves) == 907

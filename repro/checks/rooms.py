@@ -20,10 +20,10 @@ ROOMS = {
     "scoring": "scores of samples, attention maps",
     "networks": "generators, discriminators, losses",
     "data": "images, shapes, sheets of pictures",
-    "": "paper, claims, config, recipes, presets, runs, rng, parallel, errors",
+    "": "paper, claims, config, recipes, presets, runs, rng, parallel, execution, errors",
 }
 # the room without a name, from top to bottom
-BASE = ("claims", "paper", "parallel", "runs", "config", "presets", "recipes", "rng", "errors")
+BASE = ("claims", "paper", "parallel", "runs", "config", "presets", "recipes", "execution", "rng", "errors")
 
 
 def room(module: str) -> str:
