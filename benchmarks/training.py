@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from repro import parallel
@@ -46,14 +47,15 @@ def random_images(resolution: int, count: int) -> ImageData:
     )
 
 
-def our_step(preset: Preset, *attention_at: int, graphed: bool = False):
-    """The loop's own step, with its draws; `graphed` as one CUDA graph."""
+def our_step(preset: Preset, *attention_at: int, graphed: bool = False, parts: int = 1):
+    """The loop's own step, with its draws; `graphed` as one CUDA graph, or the batch in `parts`."""
     device = parallel.device()
     updates.set_up_gpu()
     if device == "cpu":
         torch.set_num_threads(preset.threads)
+    recipe = Recipe() if parts == 1 else Recipe(bn_batch=preset.batch_size // parts)
     config = Config(
-        Recipe(), dataclasses.replace(preset, steps=10**9), attention_at=attention_at, num_classes=CLASSES
+        recipe, dataclasses.replace(preset, steps=10**9), attention_at=attention_at, num_classes=CLASSES
     )
     g, d = (network.to(device) for network in resnet.build(config))
     optimiser_g, optimiser_d = updates.make_optimisers(config, g, d, graphed)
@@ -67,12 +69,50 @@ def our_step(preset: Preset, *attention_at: int, graphed: bool = False):
 
     def update(of_d: tuple, of_g: tuple) -> tuple:
         return (
-            *updates.update_d(config, g, d, optimiser_d, *of_d, precision),
-            updates.update_g(config, g, d, optimiser_g, *of_g, precision),
+            *updates.update_d(config, g, d, optimiser_d, *of_d, precision, parts=parts),
+            updates.update_g(config, g, d, optimiser_g, *of_g, precision, parts),
         )
 
     step = GraphedUpdates(update, g, d) if graphed else update
     return lambda: step(*next(drawn))
+
+
+class _Dispatched(TorchDispatchMode):
+    """Counts the operations that reach a device."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, arguments=(), named=None):
+        self.count += 1
+        return operation(*arguments, **(named or {}))
+
+
+def operations():
+    """Operations of a step, which a processor launches one by one; they do not depend on batch or width."""
+    small = dataclasses.replace(PRESETS["cifar10-cpu"], channels=8, batch_size=4)
+    for row, attention_at in (("no block", ()), ("attention at 16", (16,))):
+        step = our_step(small, *attention_at)
+        step()
+        with _Dispatched() as seen:
+            step()
+        yield Line(f"operations a step, {row}", "", seen.count)
+
+
+def in_parts(repeats: int, parts: int = 4):
+    """Images a second of one process: a batch in parts beside the whole one."""
+    whole, divided = (our_step(PRESETS["cifar10-cpu"], 16, parts=n) for n in (1, parts))
+    rates = {}
+    for step in (whole, divided):
+        step()
+    for _ in range(repeats):
+        for name, step in (("whole", whole), ("divided", divided)):
+            start = time.perf_counter()
+            for _ in range(STEPS // 2):
+                step()
+            rates.setdefault(name, []).append(STEPS // 2 * BATCH / (time.perf_counter() - start))
+    ratio = statistics.median(d / w for d, w in zip(rates["divided"], rates["whole"], strict=True))
+    ours, other = (statistics.median(rates[name]) for name in ("divided", "whole"))
+    yield Line(f"training, a batch in {parts} parts", "images/s", ours, "the whole batch", other, ratio)
 
 
 def peer_step(path: str, width: int):
@@ -204,5 +244,7 @@ def on_gpu(repeats: int):
 def measure(repeats: int, peers: list[str]):
     for width in TARGETS:
         yield from on_cpu(width, repeats, peers)
+    yield from operations()
+    yield from in_parts(repeats)
     if torch.cuda.is_available():
         yield from on_gpu(repeats)
