@@ -310,25 +310,27 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
 
 
 def published(study: Study, c: Comparison) -> dict[str, float]:
-    """The paper's own difference in logarithms, by what it is of: the very rows compared and, for an
-    analogue, the rows of the claim.
+    """The paper's own difference in logarithms: of the rows compared and, for an analogue, of those
+    whose maps have the same size relative to the image at 128 pixels.
     """
     out = {}
     if c.measure != "endpoint":
         return out
-    claim = next(claim for claim in claims.CLAIMS if claim.name == c.claim)
     ours = _published(dict(c.gain), c.metric, study)
     if ours is not None:
         out["the same rows"] = ours
     if c.analogue:
-        for of in claim.comparisons:
-            sides = {
-                row: sign / len(side) for sign, side in ((1.0, of.worse), (-1.0, of.better)) for row in side
-            }
-            theirs = _published(sides, of.metric, study)
-            if theirs is not None:
-                out["the same size relative to the image"] = theirs
+        of = {_at_128(row, study.preset.resolution): weight for row, weight in c.gain.items()}
+        theirs = _published(of, c.metric, study) if of.keys() <= rows().keys() else None
+        if theirs is not None:
+            out["the same size relative to the image"] = theirs
     return out
+
+
+def _at_128(row: str, resolution: int) -> str:
+    """The row whose block is at 128 pixels where this one's is at `resolution`, relative to the image."""
+    kind, _, size = row.partition("_")
+    return f"{kind}_{int(size) * 128 // resolution}" if kind in ("attention", "residual") else row
 
 
 def _published(gain: dict[str, float], metric: str, study: Study) -> float | None:

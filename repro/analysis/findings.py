@@ -131,11 +131,11 @@ def _of_network(name: str, values: list[float], bound: float) -> str:
     )
     if flat == len(values):
         return (
-            f"**{name}'s attention is uniform**: {measured}. The block of {name} weighs all positions alike,"
-            " so it adds nearly the same mean to each of them."
+            f"**{name}'s attention is close to uniform**: {measured}. The block of {name} weighs all"
+            " positions nearly alike."
         )
     if flat:
-        return f"**{name}'s attention is uniform in {flat} of {len(values)} blocks**: {measured}."
+        return f"**{name}'s attention is close to uniform in {flat} of {len(values)} blocks**: {measured}."
     return f"**{name}'s attention is not uniform**: {measured}."
 
 
@@ -239,9 +239,9 @@ def where_it_holds(study: Study) -> str:
     """The scale that all of it is limited to."""
     p = study.preset
     return (
-        f"All of this holds for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
+        f"These figures are for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
         f" {p.channels}, {p.steps:,} updates of batch {p.batch_size} and"
-        f" {study.seeds} training seed{'s' if study.seeds > 1 else ''} a row, and nowhere else."
+        f" {study.seeds} training seed{'s' if study.seeds > 1 else ''} a row. Other scales may differ."
     )
 
 

@@ -16,7 +16,7 @@ from . import frames, labels
 
 ALPHA = 0.05
 POOLED = "all three, pooled over the rows of Table 1"
-SAMPLED = "one generator, sampled again"
+SAMPLED = "other samples of each generator of Table 1"
 COLUMNS = ("source", "seeds", "sd", "sd_low", "sd_high", "share", "share_low", "share_high")
 
 
@@ -43,7 +43,7 @@ def spreads(study: Study) -> pd.DataFrame:
         low, high = (dof / stats.chi2.ppf(p, dof) for p in (1 - ALPHA / 2, ALPHA / 2))
         spread = {"sd": variance, "sd_low": low * variance, "sd_high": high * variance}
         line = {"source": source, "seeds": count} | {k: 100 * math.sqrt(v) for k, v in spread.items()}
-        if base and base[1]:
+        if base and base[1] and base[0] > 0:
             ratio = variance / base[0]
             bounds = [ratio / stats.f.ppf(p, dof, base[1]) for p in (1 - ALPHA / 2, ALPHA / 2)]
             line |= dict(zip(("share", "share_low", "share_high"), (ratio, *bounds), strict=True))
@@ -56,8 +56,10 @@ def _over_seeds(study: Study, table: paper.Table, *rows: str) -> tuple[float, in
     all; its degrees of freedom, and how many runs there are.
     """
     by_row: dict[str, list[float]] = {}
-    for (row, _), record in frames.records(study, table).items():
-        if record["status"] == "complete" and (not rows or row in rows):
+    for (row, seed), record in frames.records(study, table).items():
+        # seed 0 of a row of one stream is the run of the row with all three
+        pinned = next(of.pinned for of in table.rows if of.name == row)
+        if record["status"] == "complete" and (not rows or row in rows) and not (pinned and seed == 0):
             by_row.setdefault(row, []).append(math.log(record["final"]["fid"]))
     return _pooled(by_row.values())
 
@@ -90,7 +92,9 @@ def show_spreads(study: Study) -> pd.DataFrame:
             "95 % interval": [
                 between(a, b, "{:.1f}") for a, b in zip(frame["sd_low"], frame["sd_high"], strict=True)
             ],
-            "share of the variance": frame["share"].map(lambda v: f"{v:.2f}" if v == v else "–"),
+            "its variance, by that of whole seeds": frame["share"].map(
+                lambda v: f"{v:.2f}" if v == v else "–"
+            ),
             "its 95 % interval": [
                 between(a, b, "{:.2f}") for a, b in zip(frame["share_low"], frame["share_high"], strict=True)
             ],
@@ -104,19 +108,20 @@ def spreads_in_words(study: Study) -> list[str]:
     if POOLED not in frame.index:
         return []
     of = lambda source: f"{frame.loc[source, 'sd']:.1f} per cent"
+    between = lambda source: "{sd_low:.1f} to {sd_high:.1f}".format(**frame.loc[source])
     text = [
         f"**Another training seed moves FID by {of(POOLED)}** (standard deviation, pooled over the"
-        f" {frame.loc[POOLED, 'seeds']} runs of Table 1)."
+        f" {frame.loc[POOLED, 'seeds']} runs of Table 1; {between(POOLED)})."
     ]
     if SAMPLED in frame.index:
         times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]
         text.append(
-            f"**Other samples of one generator move it by {of(SAMPLED)}**: retraining moves it"
-            f" {times:.1f} times as far. “The FID Lottery” (arXiv 2606.20536) has 3.2 times for another"
-            " family of models."
+            f"**Other samples of one generator move it by {of(SAMPLED)}** ({between(SAMPLED)}), which is"
+            f" {times:.0f} times less. “The FID Lottery” (arXiv 2606.20536) has 3.2 times, for another family"
+            " of models, trained to the end."
         )
     alone = [row.label for row in paper.STREAM_TABLE.rows[1:] if row.label in frame.index]
     if alone:
         parts = ", ".join(f"{label} {of(label)}" for label in alone)
-        text.append(f"**One part of the seed alone**: {parts}. The intervals are wide.")
+        text.append(f"**One part of the seed alone**, the others at seed 0: {parts}. The intervals are wide.")
     return text

@@ -54,7 +54,8 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     text = f"{compared(j, study)}: {outcome}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
     if j.outcome == OPEN:
         text += (
-            f" About {j.needed} seeds would make the interval as narrow as the margin."
+            f" If the spread stays, about {j.needed} seeds would bring the interval to"
+            f" ±{per_cent(plan.margin, 0)} per cent."
             if j.needed
             else _left_open(j, plan)
         )

@@ -117,8 +117,8 @@ def in_words(study: Study) -> str:
     text = [
         f"The plan was declared on {plan.declared}: the endpoint is the mean of ln"
         f" {labels.METRICS[plan.metric][0]} over the last {plan.scores} scores up to step {plan.step:,},"
-        f" differences below {per_cent(plan.margin, 0)} per cent do not count, and looks are taken from"
-        f" {plan.first_look} to at most {plan.most_seeds} seeds."
+        f" “no difference” is an interval within ±{per_cent(plan.margin, 0)} per cent, and looks are taken"
+        f" from {plan.first_look} to at most {plan.most_seeds} seeds."
     ]
     text += plan.raw.get("notes", ())
     for change in plan.changes:

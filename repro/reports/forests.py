@@ -71,7 +71,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
         -100 * margin,
         100 * margin,
         color="0.87",
-        label=f"differences that do not count ({100 * math.expm1(margin):.0f} %)",
+        label=f"“no difference”: all of the interval within ±{100 * math.expm1(margin):.0f} %",
     )
     axis.axvline(0, color="0.3", linewidth=1)
     _intervals(axis, frame, "gain", 0, "ours, with the interval of this look")

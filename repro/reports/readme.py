@@ -10,6 +10,7 @@ import pandas as pd
 from .. import claims, paper, runs
 from ..analysis import findings, setting, tables
 from ..analysis.plan import read as read_plan
+from ..analysis.statistics import OPEN
 from ..analysis.verdicts import NOT_TRIED, comparisons, verdicts
 from ..studies.study import Study
 from . import pages
@@ -81,9 +82,7 @@ def learned(studies: list[Study]) -> str:
                     "verdict": verdict,
                     "seeds": own["latest_seeds"].max(),
                     "hours of its runs": f"{own['hours'].max():.1f}",
-                    "seeds for an interval as narrow as the margin": f"{needed:.0f}"
-                    if needed == needed
-                    else "–",
+                    "seeds for an interval of ±10 %": _seeds(needed, verdict, read_plan(study).most_seeds),
                 }
             )
     table = pd.DataFrame(lines)
@@ -92,6 +91,12 @@ def learned(studies: list[Study]) -> str:
         if lines
         else "No study with a plan yet."
     )
+
+
+def _seeds(needed: float, verdict: str, most: int) -> str:
+    if verdict != OPEN:
+        return "–"
+    return f"{needed:.0f}" if needed == needed else f"more than {most}"
 
 
 def _waiting(results: Path) -> list[str]:
