@@ -321,8 +321,7 @@ def published(study: Study, c: Comparison) -> dict[str, float]:
         out["the same rows"] = ours
     if c.analogue:
         of = {_at_128(row, study.preset.resolution): weight for row, weight in c.gain.items()}
-        theirs = _published(of, c.metric, study) if of.keys() <= rows().keys() else None
-        if theirs is not None:
+        if of.keys() <= rows().keys() and (theirs := _published(of, c.metric, study)) is not None:
             out["the same size relative to the image"] = theirs
     return out
 

@@ -50,7 +50,10 @@ def test_a_spread_that_says_nothing_is_open_with_the_seeds_needed(study_of, decl
     study = pair(study_of, declare, [100, 104, 108], [101, 104, 107])
     (j,) = c.judge(study)
     assert j.outcome == s.OPEN and 3 < j.needed <= 10
-    assert f"About {j.needed} seeds would make the interval" in v.verdicts(study, "C5")["finding"].item()
+    assert (
+        f"about {j.needed} seeds would bring the interval to ±10 per cent"
+        in v.verdicts(study, "C5")["finding"].item()
+    )
 
 
 def test_a_verdict_stays_once_made(study_of, declare):
