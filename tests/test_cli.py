@@ -13,9 +13,8 @@ import time
 import nbformat
 import pandas as pd
 import pytest
-import torch
 
-from repro import cli, paper, parallel, runs
+from repro import cli, paper, runs
 from repro.checks import regression
 from repro.commands import results
 from repro.data import loading
@@ -23,7 +22,6 @@ from repro.execution import Execution
 from repro.presets import PRESETS
 from repro.reports import files
 from repro.studies import executors, notebooks, study, trainer
-from repro.training import loop
 
 REPRO = [sys.executable, "-m", "repro"]
 
@@ -147,25 +145,6 @@ def test_a_full_or_read_only_disk_ends_in_one_sentence(tmp_path, monkeypatch, ca
     assert cli.run(["train", "none", "--preset", "rehearsal", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert os.strerror(number) in error and "free space" in error
-
-
-def test_a_gpu_without_room_ends_in_one_sentence_and_the_run_goes_on_elsewhere(tmp_path, monkeypatch, capsys):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
-
-    words = ["train", "none", "--preset", "rehearsal", "--out", str(tmp_path)]
-    with monkeypatch.context() as planted:
-        planted.setattr(loop, "update_g", full)
-        assert cli.run(words) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert "GPU's memory does not hold none" in error and "--jobs" in error and "GPU 0 has" not in error
-    assert cli.run(words) == 0
-
-
-def test_cuda_graphs_without_a_gpu_are_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(parallel, "device", lambda: "cpu")
-    words = ["train", "none", "--preset", "rehearsal", "--out", str(tmp_path), "--cuda-graphs"]
-    assert cli.run(words) == 2 and "--cuda-graphs needs a GPU" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_named_with_its_reason_and_the_others_finish(tmp_path, capsys, trained_by_check):
