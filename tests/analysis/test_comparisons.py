@@ -147,3 +147,17 @@ def test_too_short_to_rank(study_of, declare, fids, short):
     (j,) = c.judge(study)
     assert (j.outcome == c.TOO_SHORT) == short
     assert ("only one side is clear of noise" in j.remark) == (fids == (1200, 900))
+
+
+@pytest.mark.parametrize(
+    "row, resolution, other",
+    [
+        ("attention_16", 32, "attention_64"),
+        ("residual_8", 32, "residual_32"),
+        ("attention_32", 64, "attention_64"),
+        ("none", 32, "none"),
+        ("attention_32", 128, "attention_32"),
+    ],
+)
+def test_the_papers_row_at_the_same_size_relative_to_the_image(row, resolution, other):
+    assert c._at_128(row, resolution) == other

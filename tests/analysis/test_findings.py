@@ -72,3 +72,24 @@ def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_o
     assert "mirrored" not in sections.setup(study).data
     assert sections.table(study, paper.TABLE2).data.startswith("*No run of")
     assert sections.averaged(study, paper.TABLE1) is None and sections.extractors(study, paper.TABLE1) is None
+
+
+def test_a_further_study_is_one_line_with_its_own_scale(study_of, declare):
+    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
+    study = declare(study_of(fids))
+    lines = findings.answers([study, study]).splitlines()
+    (other,) = [line for line in lines if "At another scale" in line]
+    assert "`rehearsal`" in other and "base width 8" in other and "3 seeds a row" in other
+    assert lines[0].startswith("* **Does attention help?") and lines[-1] == other
+
+
+def test_hours_of_a_processor_are_not_told_of_runs_on_a_gpu(study_of, declare):
+    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
+    study = declare(study_of(fids))
+    (j,) = [j for j in findings.judge(study) if j.comparison.claim == "C4"]
+    j = dataclasses.replace(j, outcome=findings.OPEN, needed=9)
+    assert "hours of one processor core" in findings.cost_of_more(study, j)
+    run = study.run("none", 0)
+    record = run.read()
+    run.write(record | {"provenance": record["provenance"] | {"device": "cuda"}})
+    assert findings.cost_of_more(study, j) == ""

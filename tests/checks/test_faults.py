@@ -135,5 +135,8 @@ def test_a_planted_fault_fails_by_name(checked, monkeypatch, plant, row, quantit
     frame = checked(row)
     failed = frame[~frame["passed"]]
     found = failed[failed["quantity"] == quantity]["step"]
+    table = failed[["quantity", "step", "reference", "now", "tolerance"]]
+    assert len(found) and found.min() <= step, table
     # on another processor than the reference's it may stand out sooner
-    assert len(found) and found.min() <= step, failed[["quantity", "step", "reference", "now", "tolerance"]]
+    made = Study("rehearsal", executor="none", out="results").run("none", 0).read()["provenance"]["processor"]
+    assert found.min() == step or made != runs.processor(), table
