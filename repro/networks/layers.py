@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -40,19 +40,67 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight (out, ...) divided by its spectral norm sigma, in the same shape."""
+        iterations = self.iterations if self.training or self.in_evaluation else 0
         with torch.autocast(weight.device.type, enabled=False):
-            matrix = weight.flatten(1)  # (out, in * k * k)
-            u, v = self.u, self.v
-            if self.training or self.in_evaluation:
-                with nullcontext() if self.through else torch.no_grad():
-                    for _ in range(self.iterations):
-                        v = F.normalize(matrix.T @ u, dim=0, eps=self.eps)
-                        u = F.normalize(matrix @ v, dim=0, eps=self.eps)
-            if self.training:
-                # new tensors, not new values: backward needs the old ones, and a compiled graph would find
-                # them overwritten
-                self.u, self.v = u.detach(), v.detach()
-            return weight / (u @ (matrix @ v))
+            normalised, u, v = _Normalise.apply(weight, self.u, self.v, iterations, self.eps, self.through)
+        if self.training:
+            # new tensors, not new values: backward needs the old ones, and a compiled graph would find them
+            # overwritten
+            self.u, self.v = u, v
+        return normalised
+
+
+class _Normalise(torch.autograd.Function):
+    """W / sigma, sigma = u^T W v after some power iterations from u, with the gradient written out: less than
+    half of the operations that autograd records for it.
+
+    sigma's gradient is u v^T, and what comes through the iterations: each, from the last to the first, has
+    v = a / |a|, a = W^T u' and u = b / |b|, b = W v, so that a gradient of v is one of a, which adds
+    u' (da)^T to that of W, and goes on to u' as W da; likewise that of u. sigma does not change with the last
+    u, which lies along W v.
+    """
+
+    @staticmethod
+    def forward(ctx, weight, u, v, iterations: int, eps: float, through: bool):
+        """weight: (out, ...); u: (out,); v: (in * k * k,). Returns W / sigma and the new u and v."""
+        matrix = weight.flatten(1)
+        steps = []
+        for _ in range(iterations):
+            before, a = u, torch.mv(matrix.T, u)
+            length_a = torch.linalg.vector_norm(a).clamp_min(eps)
+            v = a / length_a
+            b = torch.mv(matrix, v)
+            length_b = torch.linalg.vector_norm(b).clamp_min(eps)
+            u = b / length_b
+            steps += [before, v, length_a, u, length_b]
+        # |W v| is u^T W v, where u lies along it
+        sigma = length_b if iterations else torch.dot(u, torch.mv(matrix, v))
+        normalised = weight / sigma
+        ctx.save_for_backward(normalised, matrix, u, v, sigma, *(steps if through else ()))
+        ctx.mark_non_differentiable(u, v)
+        ctx.set_materialize_grads(False)
+        return normalised, u, v
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient, *_):
+        """That of W; none of the vectors. Linear in `gradient`, and not differentiated again."""
+        normalised, matrix, u, v, sigma, *steps = ctx.saved_tensors
+        of_sigma = torch.outer(u, v)
+        if steps:
+            of_v, of_u = torch.mv(matrix.T, u), None
+            for before, v, length_a, u, length_b in reversed(list(zip(*[iter(steps)] * 5, strict=True))):
+                if of_u is not None:
+                    of_b = (of_u - torch.dot(of_u, u) * u) / length_b
+                    of_sigma = torch.addr(of_sigma, of_b, v)
+                    of_v = torch.mv(matrix.T, of_b)
+                of_a = (of_v - torch.dot(of_v, v) * v) / length_a
+                of_sigma = torch.addr(of_sigma, before, of_a)
+                if before is not steps[0]:
+                    of_u = torch.mv(matrix, of_a)
+        share = (gradient * normalised).sum()
+        of_weight = (gradient - (share * of_sigma).view_as(gradient)) / sigma
+        return of_weight, None, None, None, None, None
 
 
 def spectral_norm(module: nn.Module, recipe: Recipe, enabled: bool) -> nn.Module:

@@ -155,6 +155,27 @@ def test_spectral_norm_finds_the_largest_singular_value():
     assert torch.equal(norm.u, kept)  # no power iteration outside training
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("through", [True, False])
+@pytest.mark.parametrize("iterations", [1, 2, 3])
+def test_spectral_norms_gradient_is_autograds(iterations, through, training):
+    """Of the iteration as PyTorch's functions write it, in float64; the vectors kept are the same too."""
+    torch.manual_seed(iterations)
+    weight, gradient = torch.randn(2, 5, 3, 3, 3, dtype=torch.float64)
+    norm = SpectralNorm(weight, eps=1e-12, iterations=iterations, through=through).train(training)
+    ours, theirs = weight.clone().requires_grad_(), weight.clone().requires_grad_()
+    u, v, matrix = norm.u, norm.v, theirs.flatten(1)
+    with torch.set_grad_enabled(through):
+        for _ in range(iterations if training else 0):
+            v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
+            u = torch.nn.functional.normalize(matrix @ v, dim=0)
+    found, expected = norm(ours), theirs / (u @ (matrix @ v))
+    found.backward(gradient), expected.backward(gradient)
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(torch.cat([norm.u, norm.v]), torch.cat([u, v]).detach(), rtol=0, atol=1e-15)
+
+
 def test_spectral_norms_gradient_is_that_of_the_written_out_formula():
     """One iteration from u0 gives sigma = |W W' u0| / |W' u0|. Through the iteration its gradient is this
     formula's; with vectors held constant it is u v'.
