@@ -59,7 +59,7 @@ class GraphedUpdates:
         ]
         torch.cuda.synchronize()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.outputs = self.update(*self.inputs)
             for module, name, buffer in places:
                 new = getattr(module, name)
