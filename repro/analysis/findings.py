@@ -17,7 +17,7 @@ from .comparisons import Judged, judge
 from .effects import effects_in_words
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .sentences import sentence
+from .sentences import brief, sentence
 from .standings import Standing, standings
 from .statistics import OPEN, share
 from .verdicts import NO_PLAN, NOT_TRIED, comparisons, verdicts
@@ -246,41 +246,49 @@ def where_it_holds(study: Study) -> str:
 
 
 def answers(studies: Sequence[Study]) -> str:
-    """The answer of the first study, and of each further one whether attention helps there too: a list."""
+    """The answer of the first study, with a line for each further one on whether attention helps there too: a
+    list.
+    """
     first, *others = studies
-    return "\n".join([answer(first), *(line for study in others for line in _elsewhere(study))])
+    elsewhere = [line for study in others for line in _elsewhere(study)]
+    lines = [_answer(first), where_it_holds(first), *elsewhere, *uniform(first, [paper.TABLE1])]
+    luck = " ".join(spreads_in_words(first)[:2])
+    return "\n".join(f"* {line}" for line in [*lines, luck] if line)
 
 
 def _elsewhere(study: Study) -> list[str]:
-    """Whether attention helps at another study's scale, as a line of a list; none where it was not tried."""
-    plan, p = read_plan(study), study.preset
-    told = [sentence(j, plan, study) for j in judge(study) if j.comparison.claim == "C4"]
-    scale = (
-        f"`{p.name}`: {setting.data_name(study)} at {p.resolution} pixels, base width {p.channels},"
-        f" {p.steps:,} updates, {study.seeds} seeds a row"
+    """Whether attention helps at another study's scale, as one line; none where it was not tried."""
+    p = study.preset
+    own = [j for j in judge(study) if j.comparison.claim == "C4"]
+    told = " ".join(brief(j, study) for j in own)
+    scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
+    verdict = verdicts(study, "C4")["verdict"].item()
+    return (
+        [f"**At another scale ({scale}): {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."]
+        if told
+        else []
     )
-    return [f"* **At another scale** ({scale}): {' '.join(told)}"] if told else []
 
 
-def answer(study: Study) -> str:
-    """Whether attention helps, by how much, how sure, what would tell more, and at which scale: a list."""
+def _answer(study: Study) -> str:
+    """Whether attention helps, by how much, how sure and what would tell more."""
     plan = read_plan(study)
     verdict = verdicts(study, "C4")["verdict"].item()
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
     told = [
         text for j in own for text in (sentence(j, plan, study), cost_of_more(study, j), _beside_papers(j))
     ]
-    head = " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
-    luck = " ".join(spreads_in_words(study)[:2])
-    rest = (*uniform(study, [paper.TABLE1]), luck, where_it_holds(study))
-    return "\n".join(f"* {text}" for text in (head, *filter(None, rest)))
+    return " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
 
 
 def _beside_papers(j: Judged) -> str:
-    """The paper's own gains, by what they are of."""
-    parts = [f"{100 * -math.expm1(-gain):.1f} % for {of}" for of, gain in j.published.items()]
-    analogue = f" ({j.comparison.analogue})" if j.comparison.analogue else ""
-    return f"The paper's FID is lower by {' and '.join(parts)}{analogue}." if parts else ""
+    """The direction of the paper's own gains, by what they are of; its numbers rest on another score."""
+    if not j.published:
+        return ""
+    ways = {"lower": [of for of, gain in j.published.items() if gain > 0]}
+    ways["higher"] = [of for of in j.published if of not in ways["lower"]]
+    told = _joined([f"{way} for {_joined(of)}" for way, of in ways.items() if of])
+    return f"In the paper it is {told} (Inception, ImageNet at 128 px)."
 
 
 def cost_of_more(study: Study, j: Judged) -> str:

@@ -71,6 +71,14 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
 
 
+def brief(j: Judged, study: Study) -> str:
+    """By how much the sides of a comparison differ, without what follows from it."""
+    if not j.looks or j.outcome == UNSTABLE:
+        return f"{compared(j, study)}: {j.outcome}."
+    at = {budget: j.look(budget) for budget in j.looks}
+    return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at)} ({j.at or j.seeds} seeds)."
+
+
 def compared(j: Judged, study: Study) -> str:
     """What is compared with what, and by which score."""
     c = j.comparison

@@ -11,7 +11,7 @@ from .. import claims, paper, runs
 from ..analysis import findings, setting, tables
 from ..analysis.plan import read as read_plan
 from ..analysis.statistics import OPEN
-from ..analysis.verdicts import NOT_TRIED, comparisons, verdicts
+from ..analysis.verdicts import comparisons, verdicts
 from ..studies.study import Study
 from . import pages
 
@@ -112,10 +112,8 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
     )
     for study in shown:
         name = study.preset.name
-        table[f"{setting.data_name(study)} (`{name}`)"] = [
-            verdict if verdict == NOT_TRIED else f"[{verdict}](results/{name}/report.md)"
-            for verdict in verdicts(study)["verdict"]
-        ]
+        heading = f"{setting.data_name(study)} ([{name}](results/{name}/report.md))"
+        table[heading] = list(verdicts(study)["verdict"])
     return table
 
 

@@ -71,7 +71,7 @@ def test_the_summary_answers_for_each_data_set(study_of, declare):
     (study.folder / "report.csv").write_text("")
     assert "no claim has a verdict" in readme.answer([study])[0]  # or a plan
     text = "\n".join(readme.answer([declare(study)]))
-    assert "Does attention help? Supported." in text and "[supported](results/rehearsal/report.md)" in text
+    assert "Does attention help? Supported." in text and "([rehearsal](results/rehearsal/report.md))" in text
     assert "results/rehearsal/answer.png" in text and "Other scales may differ" in text
 
 
