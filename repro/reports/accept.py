@@ -10,6 +10,8 @@ import pandas as pd
 
 from .. import paper, runs
 from ..analysis import tables
+from ..analysis.plan import read as read_plan
+from ..analysis.verdicts import verdicts
 from ..checks import regression
 from ..errors import ReproError
 from ..studies.study import Study, Task, rows, run_name
@@ -22,31 +24,50 @@ CHANGELOG = (
 )
 
 
-def write_changes(reference: Study, new: Study, tasks: list[Task], why: str) -> None:
-    """Put an entry on top of results/CHANGELOG.md: what moved from the reference to the new runs of `tasks`,
-    and by how much.
-    """
-    path = reference.out / "CHANGELOG.md"
-    code = runs.code_revision()
-    revision = f"{(code['commit'] or 'no git')[:10]}{' with uncommitted changes' if code['dirty'] else ''}"
-    entry = [
-        f"## `{new.preset.name}`, {time.strftime('%Y-%m-%d', time.gmtime())}, code {revision}",
-        *([why] if why else []),
-    ]
+def changes(reference: Study, new: Study, tasks: list[Task]) -> list[str]:
+    """What moves from the reference to the new runs of `tasks`, and by how much: paragraphs."""
     known = [task for task in tasks if reference.run(task.row, task.seed).json_path.exists()]
-    if len(known) < len(tasks):
-        entry.append(f"New runs: {len(tasks) - len(known)}.")
+    told = [f"New runs: {len(tasks) - len(known)}."] if len(known) < len(tasks) else []
     if known:
         tolerances = (
             regression.read_tolerances(reference) if regression.tolerances_path(reference).exists() else None
         )
-        entry += _moved(regression.compare(reference, new, known, tolerances))
+        told += _moved(regression.compare(reference, new, known, tolerances))
+    return told
+
+
+def verdicts_of(target: Study) -> dict[str, str]:
+    """The verdict on each claim by the runs in the study's folder; none where it has no plan or no runs."""
+    if read_plan(target) is None or not any(target.folder.glob("runs/*/seed*/run.json")):
+        return {}
+    return dict(verdicts(Study.in_folder(str(target.folder))).set_index("claim")["verdict"])
+
+
+def _moved_verdicts(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    moved = [
+        f"{claim} from “{before[claim]}” to “{now}”"
+        for claim, now in after.items()
+        if before.get(claim, now) != now
+    ]
+    if moved:
+        return [f"Verdicts that moved: {', '.join(moved)}."]
+    return ["No verdict moved."] if before else []
+
+
+def write_changes(target: Study, why: str, told: list[str]) -> None:
+    """Put an entry on top of results/CHANGELOG.md."""
+    path = target.out / "CHANGELOG.md"
+    code = runs.code_revision()
+    revision = f"{(code['commit'] or 'no git')[:10]}{' with uncommitted changes' if code['dirty'] else ''}"
+    head = f"## `{target.preset.name}`, {time.strftime('%Y-%m-%d', time.gmtime())}, code {revision}"
+    entry = "\n\n".join([head, *([why] if why else []), *told])
     before = path.read_text().removeprefix(CHANGELOG) if path.exists() else ""
-    runs.write_atomically(path, (CHANGELOG + "\n" + "\n\n".join(entry) + "\n" + before).encode())
+    runs.write_atomically(path, f"{CHANGELOG}\n{entry}\n{before}".encode())
 
 
 def _moved(frame: pd.DataFrame) -> list[str]:
     """What a comparison says moved: counts, and a table of settings, verdicts and final scores."""
+    frame = frame[frame["run"] != "verdicts"]  # those of these runs alone
     moved = frame[~frame["equal"]]
     added, removed = (
         moved["reference"].isna() & moved["now"].notna(),
@@ -82,7 +103,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     tasks = regression.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
-    write_changes(target, study, tasks, why)
+    told, before = changes(target, study, tasks), verdicts_of(target)
     shown = {
         run_name(rows()[row], study.preset) for row in ("sagan", "recipe_heykeetae")
     }  # by notebooks, beside samples
@@ -96,6 +117,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
                 shutil.copyfile(path, copy.folder / path.name)
     for path in (study.real_path, *study.folder.glob("metrics-*.json")):
         shutil.copyfile(path, target.folder / path.name)
+    write_changes(target, why, told + _moved_verdicts(before, verdicts_of(target)))
     if notebooks:
         whole = Study.in_folder(str(target.folder))
         write_notebooks(whole, whole.finished_tables(), target.folder)

@@ -7,15 +7,16 @@ import shutil
 from repro import cli, runs
 from repro.reports import accept
 from repro.studies.notebooks import NOTEBOOKS
+from repro.studies.study import Study
 
 
 def test_accept_writes_what_moved_and_by_how_much(two_studies):
     reference, now, write = two_studies
     tasks = [task for task in now.tasks(["table1"]) if task.row == "none"]
     new = dataclasses.replace(tasks[0], row="attention_8")
-    accept.write_changes(reference, now, [new], "The first runs.")
+    accept.write_changes(reference, "The first runs.", accept.changes(reference, now, [new]))
     write(now, 0, 90.0, parameters={"generator": 7, "discriminator": 6})
-    accept.write_changes(reference, now, tasks, "A wider generator.")
+    accept.write_changes(reference, "A wider generator.", accept.changes(reference, now, tasks))
     text = (reference.out / "CHANGELOG.md").read_text()
     newest, oldest = text.split("## `rehearsal`")[1:]
     assert (
@@ -74,3 +75,25 @@ def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, caps
     assert json.loads((kept / "weight_average" / "seed0" / "run.json").read_text())["status"] == "complete"
     newest = (tmp_path / "results" / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
     assert "Another score." in newest and "scores.fid" in newest and "1 moved" in newest
+
+
+def test_verdicts_are_those_of_all_seeds_where_a_folder_holds_the_new_one_alone(study_of, declare, tmp_path):
+    fids = {"none": [200, 204, 199], "attention_8": [100, 101, 103], "attention_16": [101, 102, 99]}
+    committed = declare(study_of(fids))
+    new = Study("rehearsal", 3, executor="none", out=str(tmp_path / "new"))
+    shutil.copytree(committed.folder, new.folder)
+    for row in fids:
+        shutil.rmtree(committed.run(row, 2).folder)
+        for seed in range(2):
+            shutil.rmtree(new.run(row, seed).folder)
+    new.real_path.write_bytes(b"sheet")
+    before = accept.verdicts_of(committed)
+    assert before["C4"] == "open"
+    accept.accept(new, committed, "One more seed.", notebooks=False)
+    after = accept.verdicts_of(committed)
+    newest = (committed.out / "CHANGELOG.md").read_text()
+    assert after["C4"] == "supported" and "New runs: 3." in newest
+    assert "Verdicts that moved: C4 from “open” to “supported”" in newest
+    assert newest.count("from “") == sum(before[claim] != after[claim] for claim in before)
+    accept.accept(new, committed, "The same again.", notebooks=False)
+    assert "No verdict moved." in (committed.out / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
