@@ -2,7 +2,8 @@
 
 End to end: 32-pixel images to a Fréchet distance, with a light extractor of 2048 features, so that the resize
 to 299 pixels dominates as it does on a GPU. Theirs is `get_model_features` and `frechet_distance` of
-clean-fid 0.1.35. Then the distance alone, and what a score costs beside the training it belongs to.
+clean-fid 0.1.35. Then the distance alone, KID, precision and recall against torch-fidelity's, and what a
+score costs beside the training it belongs to.
 """
 
 import statistics
@@ -12,13 +13,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from cleanfid import fid
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 
 from repro.checks.bench import Line, benchmark
 from repro.config import Config
 from repro.networks import resnet
 from repro.presets import PRESETS
 from repro.recipes import Recipe
-from repro.scoring import extraction, features, metrics, sampling
+from repro.scoring import extraction, features, metrics, pairs, sampling
 from repro.scoring.features import load_extractor
 from repro.training import updates
 
@@ -105,6 +108,35 @@ def against_clean_fid(repeats: int):
         yield Line("its value: relative difference", "", difference, target="< 1e-6")
 
 
+def against_torch_fidelity(repeats: int):
+    """Of a score with a known reference, what compares image with image."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(2048, 2048)).astype(np.float32) / 45
+    real, generated = (
+        np.maximum(rng.normal(size=(metrics.KEPT, 2048)).astype(np.float32) @ mixing + shift, 0)
+        for shift in (0, 0.03)
+    )
+    tensors, known = [torch.from_numpy(x) for x in (generated, real)], pairs.within(real, radii=True)
+
+    def their_scores() -> float:
+        kid = kid_features_to_metric(*tensors, kid_subsets=1, kid_subset_size=metrics.KEPT, verbose=False)
+        return kid["kernel_inception_distance_mean"] + sum(
+            prc_features_to_metric(*tensors, verbose=False).values()
+        )
+
+    def our_scores() -> float:
+        found = pairs.scores(real, generated, known, extended=True)
+        both = found["precision"], found["recall"]
+        return found["kid"] + sum(both) + 2 * both[0] * both[1] / sum(both)  # theirs have an F score too
+
+    their_seconds, our_seconds, difference = sides(repeats, their_scores, our_scores)
+    ratio = statistics.median(t / o for t, o in zip(their_seconds, our_seconds, strict=True))
+    what = f"KID, precision and recall of {metrics.KEPT:,} images"
+    medians = statistics.median(our_seconds), statistics.median(their_seconds)
+    yield Line(what, "s", medians[0], "torch-fidelity", medians[1], ratio, ">= 3")
+    yield Line("their sum: relative difference", "", difference, target="< 1e-6")
+
+
 def share_of_a_run(repeats: int):
     """A score's share of the run it belongs to, on one thread as both are there."""
     torch.set_num_threads(1)
@@ -127,4 +159,5 @@ def share_of_a_run(repeats: int):
 def measure(repeats: int, peers: list[str]):
     torch.set_num_threads(THREADS)
     yield from against_clean_fid(repeats)
+    yield from against_torch_fidelity(repeats)
     yield from share_of_a_run(repeats)

@@ -20,7 +20,7 @@ from ..data.loading import SHAPES_COUNT
 from ..errors import ReproError
 from ..networks import resnet
 from ..presets import Preset
-from ..scoring import metrics, sampling
+from ..scoring import metrics, pairs, sampling
 from ..scoring.extraction import extract
 from ..scoring.features import load_extractor
 from ..studies.study import Study
@@ -133,13 +133,12 @@ def distances(preset: Preset, device: str) -> float:
     x = np.random.default_rng(0).standard_normal((count, width), np.float32)
     statistics_of = metrics.Statistics.of(x, device)
     frechet = _seconds(lambda: metrics.frechet_distance(statistics_of, statistics_of), device)
-    compared = (min(preset.samples, metrics.KEPT) / count) ** 2  # KID and its like compare image with image
-    kernel = compared * _seconds(lambda: metrics.kernel_mean(x, x, device), device)
-    seconds = resizers * (frechet + 2 * kernel)
+    compared = (min(preset.samples, metrics.KEPT) / count) ** 2  # image with image
+    of_real = pairs.within(x, device, extended)
+    by_pairs = lambda extended: _seconds(lambda: pairs.scores(x, x, of_real, device, extended), device)
+    seconds = resizers * frechet + compared * (by_pairs(extended) + (resizers - 1) * by_pairs(False))
     if preset.samples // CLASSES[preset.dataset] >= metrics.MINIMUM_PER_CLASS:
         seconds += CLASSES[preset.dataset] * frechet
-    if extended:
-        seconds += compared * _seconds(lambda: metrics.precision_recall(x, x, device), device)
     return seconds
 
 

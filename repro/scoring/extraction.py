@@ -15,7 +15,7 @@ import torch
 from ..data.cache import cache_folder
 from ..data.images import ImageData
 from ..runs import write_atomically
-from . import metrics
+from . import metrics, pairs
 from .sampling import BATCH
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Extracted:
     kept: dict[str, np.ndarray]  # features (K, D) of `images`, for scores that compare image with image
     images: np.ndarray  # (K,) the numbers of the kept images, the first ones of `metrics.shuffled`
     inception_score: tuple[float, float]  # in one split and in ten; not numbers where there are no classes
-    kernel: dict[str, float]  # metrics.kernel_mean of the first metrics.KEPT, where computed
+    within: dict[str, pairs.Within]  # of the first metrics.KEPT, where computed
 
     def in_order(self, resizer: str) -> np.ndarray:
         """The kept features (K, D) in the images' own order."""
@@ -49,7 +49,9 @@ class Extracted:
                 f"covariance {name}": s.covariance,
                 f"count {name}": np.array(s.count),
             }
-            out |= {f"kept {name}": self.kept[name], f"kernel {name}": np.array(self.kernel[name])}
+            of = self.within[name]
+            out |= {f"kept {name}": self.kept[name], f"kernel {name}": np.array(of.kernel)}
+            out[f"radii {name}"] = of.radii
         return out
 
     @classmethod
@@ -62,13 +64,12 @@ class Extracted:
             )
             for n in names
         }
-        kept, kernel = ({n: arrays[f"{what} {n}"] for n in names} for what in ("kept", "kernel"))
         return cls(
             statistics,
-            kept,
+            {n: arrays[f"kept {n}"] for n in names},
             arrays["images"],
             tuple(arrays["inception_score"].tolist()),
-            {n: float(v) for n, v in kernel.items()},
+            {n: pairs.Within(float(arrays[f"kernel {n}"]), arrays[f"radii {n}"]) for n in names},
         )
 
 
@@ -113,12 +114,12 @@ def extract(extractor: torch.nn.Module, images: np.ndarray, keep: int = 0) -> Ex
 def extract_reference(
     extractor: torch.nn.Module, data: ImageData, chosen: np.ndarray, keep: int
 ) -> Extracted:
-    """`extract` of real images, with their kernel means, cached by all that decides it: data, split,
+    """`extract` of real images, with what their pairs say, cached by all that decides it: data, split,
     resolution, which images, extractor and resizer.
     """
     device = device_of(extractor)
     identity = (
-        5,
+        6,
         data.fingerprint,
         data.split,
         data.images.shape[1:],
@@ -131,8 +132,8 @@ def extract_reference(
 
     def compute() -> dict[str, np.ndarray]:
         found = extract(extractor, data.images[chosen], keep)
-        found.kernel = {
-            name: metrics.kernel_mean(features[: metrics.KEPT], device=device)
+        found.within = {
+            name: pairs.within(features[: metrics.KEPT], device, extractor.extended and not name)
             for name, features in found.kept.items()
         }
         return found.arrays()

@@ -1,7 +1,7 @@
 """Scores of a set of images, from features and class probabilities, in float64.
 
-The matrix work goes through PyTorch, so that it uses the run's number of threads. Precision and recall are
-torch-fidelity's own functions.
+The matrix work goes through PyTorch, so that it uses the run's number of threads. Scores that compare image
+with image are in pairs.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from ..errors import ReproError
 from ..rng import stream
 
-KERNEL_ROWS = 500  # of a matrix of kernel values that are in memory at once
 KEPT = 10_000  # features used for KID, precision and recall, which compare image with image
 # images of a class, real and generated, for its KID: unbiased for any number, so few only spread it. A random
 # 50,000 of ImageNet hold 28 of its rarest class
@@ -100,51 +99,6 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     root = float(eigenvalues[eigenvalues > rounding].sqrt().sum())
     distance = ((a.mean - b.mean) ** 2).sum() + np.trace(a.covariance) + np.trace(b.covariance) - 2 * root
     return float(max(distance, 0.0))  # rounding can leave -1e-13 for equal sets
-
-
-def kernel_mean(a: np.ndarray, b: np.ndarray | None = None, device: str = "cpu") -> float:
-    """Mean of the kernel (x . y / D + 1)^3 over the pairs of a row of `a` and one of `b`, or without `b` of
-    two different rows of `a`.
-
-    a, b: features (N, D) and (M, D), `a` of two rows at least where it is alone. Products in float32, sums in
-    float64.
-    """
-    x = torch.from_numpy(np.asarray(a, np.float32)).to(device)
-    y = x if b is None else torch.from_numpy(np.asarray(b, np.float32)).to(device)
-    kernel = lambda products: products.div_(x.shape[1]).add_(1).pow_(3).sum(dtype=torch.float64)
-    total = sum(kernel(rows @ y.T) for rows in x.split(KERNEL_ROWS))
-    if b is None:
-        return float((total - kernel((x * x).sum(1))) / (len(x) * (len(x) - 1)))
-    return float(total / (len(x) * len(y)))
-
-
-def kernel_distance(
-    real: np.ndarray, generated: np.ndarray, real_mean: float | None = None, device: str = "cpu"
-) -> float:
-    """KID: the squared maximum mean discrepancy with the cubic polynomial kernel (Binkowski et al. 2018,
-    arXiv 1801.01401).
-
-    The unbiased estimate over all pairs; the literature's mean over 100 subsets of 1,000 estimates the same
-    with more spread and three times the work. real, generated: features (N, D), two rows at least; real_mean:
-    `kernel_mean` of `real`, where it is known. About 0, or just below, for sets of one distribution.
-    """
-    real_mean = kernel_mean(real, device=device) if real_mean is None else real_mean
-    return real_mean + kernel_mean(generated, device=device) - 2 * kernel_mean(real, generated, device)
-
-
-def precision_recall(real: np.ndarray, generated: np.ndarray, device: str = "cpu") -> tuple[float, float]:
-    """Precision and recall by 3 nearest neighbours (Kynkaanniemi et al. 2019, arXiv 1904.06991;
-    torch-fidelity), each in 0 .. 1.
-
-    Precision: the share of generated images inside the real ones' manifold; recall: the share of real ones
-    inside the generated ones'. On the extractor's own features (Inception's or Lite0's); the authors took
-    VGG-16's.
-    """
-    from torch_fidelity.metric_prc import prc_features_to_metric
-
-    features = (torch.from_numpy(np.asarray(f, np.float32)).to(device) for f in (generated, real))
-    found = prc_features_to_metric(*features, verbose=False)
-    return found["precision"], found["recall"]
 
 
 def intra_class_fid(reference: dict[int, Statistics], generated: dict[int, Statistics]) -> dict[int, float]:

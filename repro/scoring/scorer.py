@@ -16,7 +16,7 @@ from ..data.images import ImageData
 from ..errors import ReproError
 from ..presets import Preset
 from ..rng import stream
-from . import extraction, metrics
+from . import extraction, metrics, pairs
 from .features import SECOND, EfficientNetLite, check_extractor, load_extractor
 from .scores import MINIMUM_REAL, score
 
@@ -121,9 +121,7 @@ class Scorer:
             return {}
         features = generated.by_class(labels)
         kid = {
-            self.data.class_names[k]: metrics.kernel_distance(
-                real, features[k], self.class_kernels[k], self.device
-            )
+            self.data.class_names[k]: pairs.scores(real, features[k], self.class_pairs[k], self.device)["kid"]
             for k, real in self.reference_by_class.items()
         }
         scores = {"intra_kid": float(np.mean(list(kid.values()))), "kid_by_class": kid}
@@ -140,12 +138,9 @@ class Scorer:
         return self.reference.by_class(self.labels)
 
     @functools.cached_property
-    def class_kernels(self) -> dict[int, float]:
-        """`metrics.kernel_mean` of each class's references."""
-        return {
-            k: metrics.kernel_mean(features, device=self.device)
-            for k, features in self.reference_by_class.items()
-        }
+    def class_pairs(self) -> dict[int, pairs.Within]:
+        """What the pairs of each class's references say."""
+        return {k: pairs.within(features, self.device) for k, features in self.reference_by_class.items()}
 
     @functools.cached_property
     def class_statistics(self) -> dict[int, metrics.Statistics]:
@@ -204,7 +199,7 @@ class Scorer:
 
         identity = (
             "bounds",
-            6,
+            7,
             *of,
             source.fingerprint,
             source.split,

@@ -9,7 +9,7 @@ import torch
 
 from ..data.images import ImageData
 from ..errors import ReproError
-from . import extraction, metrics
+from . import extraction, metrics, pairs
 
 MINIMUM_REAL = 100  # fewer real images say nothing about the scores
 
@@ -27,17 +27,16 @@ def score(
     for name, statistics in generated.statistics.items():
         end = f"_{name}" if name else ""
         scores[f"fid{end}"] = metrics.frechet_distance(reference.statistics[name], statistics)
-        scores[f"kid{end}"] = metrics.kernel_distance(
+        compared = pairs.scores(
             reference.kept[name][: metrics.KEPT],
             generated.kept[name][: metrics.KEPT],
-            reference.kernel.get(name),
+            reference.within.get(name),
             device,
+            extended and not name,
         )
+        scores |= {f"{what}{end}": value for what, value in compared.items()}
     if extended:
         scores["is_10"] = in_ten
-        scores["precision"], scores["recall"] = metrics.precision_recall(
-            reference.kept[""][: metrics.KEPT], generated.kept[""][: metrics.KEPT], device
-        )
     return {name: value for name, value in scores.items() if not math.isnan(value)}
 
 

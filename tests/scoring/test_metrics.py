@@ -101,33 +101,6 @@ def test_small_samples_read_high_and_the_extrapolation_mends_it():
     assert abs(intercept) < fids[10_000] / 2
 
 
-def test_kernel_distance_precision_and_recall():
-    rng = np.random.default_rng(0)
-    real, same, far = rng.normal(size=(400, 16)), rng.normal(size=(400, 16)), rng.normal(size=(400, 16)) + 1
-    assert abs(metrics.kernel_distance(real, same)) < 0.05 < metrics.kernel_distance(real, far)
-    from torch_fidelity.metric_kid import kid_features_to_metric
-
-    for generated in (same, far):
-        theirs = kid_features_to_metric(
-            *(torch.from_numpy(x) for x in (generated, real)),
-            kid_subsets=1,
-            kid_subset_size=400,
-            verbose=False,
-        )
-        assert metrics.kernel_distance(real, generated) == pytest.approx(
-            theirs["kernel_inception_distance_mean"], rel=1e-4, abs=1e-6
-        )
-    assert metrics.kernel_distance(real, far[:300], metrics.kernel_mean(real)) == pytest.approx(
-        metrics.kernel_distance(real, far), rel=0.1
-    )
-    precision, recall = metrics.precision_recall(real, same)
-    assert precision > 0.7 and recall > 0.7
-    precision, recall = metrics.precision_recall(
-        real, np.repeat(real[:10], 40, 0) + 1e-3 * rng.normal(size=(400, 16))
-    )
-    assert precision > 0.95 and recall < 0.1  # real pictures, but ten only
-
-
 def test_intra_class_fid_is_each_classes_own_and_refuses_few_images(monkeypatch):
     rng = np.random.default_rng(0)
     shifts = {0: 0.0, 1: 1.0, 2: 3.0}

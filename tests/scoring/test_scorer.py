@@ -9,7 +9,7 @@ import torch
 from repro.checks import validation
 from repro.data.images import ImageData
 from repro.errors import ReproError
-from repro.scoring import extraction, metrics
+from repro.scoring import extraction, metrics, pairs
 from repro.scoring import scorer as scorers
 from repro.scoring.features import load_extractor
 from repro.scoring.neighbours import nearest_training_images
@@ -294,9 +294,9 @@ def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(
     assert scores["intra_kid"] == pytest.approx(np.mean(list(scores["kid_by_class"].values())))
     k = 3  # a class's KID is its own images' against its own references, whatever the order of the samples
     features = lambda images: extraction.extract(scorer.extractor, images, len(images)).in_order("")
-    alone = metrics.kernel_distance(
+    alone = pairs.scores(
         features(shapes_data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k])
-    )
+    )["kid"]
     assert scores["kid_by_class"][shapes_data.class_names[k]] == pytest.approx(alone, abs=1e-4)
     order = np.random.default_rng(0).permutation(len(images))
     assert scorer(images[order], labels[order])["intra_kid"] == pytest.approx(scores["intra_kid"], abs=1e-4)

@@ -16,7 +16,7 @@ from repro.errors import ReproError, SizeNotAvailable
 from repro.execution import Execution
 from repro.networks import resnet
 from repro.presets import PRESETS
-from repro.scoring import metrics
+from repro.scoring import metrics, pairs
 from repro.studies.study import configure, rows, run_name
 from repro.training import draws, graphs, loop, updates
 from tests.training.helpers import steady
@@ -157,8 +157,7 @@ def test_distances_on_this_device_are_those_of_a_cpu():
     here, there = (
         [
             metrics.frechet_distance(metrics.Statistics.of(a, device), metrics.Statistics.of(b, device)),
-            metrics.kernel_distance(a, b, device=device),
-            *metrics.precision_recall(a, b, device),
+            *pairs.scores(a, b, device=device, extended=True).values(),
         ]
         for device in ("cpu", DEVICE)
     )
