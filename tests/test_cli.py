@@ -358,3 +358,12 @@ def test_the_checks_digest_stands_on_the_page_of_a_ci_job(tmp_path, monkeypatch,
     results._print_check(study, study, frame, 1.0)
     text = (tmp_path / "summary.md").read_text()
     assert "| none/seed0 | FAIL" in text and "1 of 1 values FAILED" in text
+
+
+def test_commands_that_compute_nothing_do_not_wait_for_pytorch():
+    """Importing it is two thirds of the time of `repro status`."""
+    program = (
+        "import sys; from repro import cli; code = cli.run(['status', '--out', 'results']);"
+        " sys.exit(code or 'torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=runs.PROJECT, check=True, capture_output=True)

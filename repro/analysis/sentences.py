@@ -192,7 +192,7 @@ def _left_open(j: Judged, plan: Plan) -> str:
     widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
     if j.seeds >= plan.most_seeds:
         return (
-            f" It stays open at {plan.most_seeds} seeds. They find a difference of {per_cent(widest, 0)} per"
+            f" It stays open at {plan.most_seeds} seeds, which find a difference of {per_cent(widest, 0)} per"
             " cent in about one study of two."
         )
     return f" More than {plan.most_seeds} seeds would be needed at the present spread."

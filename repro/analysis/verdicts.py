@@ -145,8 +145,9 @@ def _made(study: Study, plan: Plan) -> list[str]:
     ]
     if not records:
         return []
-    on = "a GPU that several shared" if records[0]["provenance"]["device"] == "cuda" else "one core each"
-    text = [f"The {len(records)} runs took {_hours(records):.1f} hours, on {on}."]
+    on_gpu = records[0]["provenance"]["device"] == "cuda"
+    how = "added up, several at a time on one GPU" if on_gpu else "on one core each"
+    text = [f"The {len(records)} runs took {_hours(records):.1f} hours, {how}."]
     for what, found in (
         ("revisions of the code", {runs.revision(r) for r in records}),
         (

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from .. import parallel, runs
+from .. import runs
 from ..errors import ReproError
 from ..execution import Execution
 from .executors import Executor, LocalExecutor
@@ -31,6 +31,7 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
         return
     import torch
 
+    from .. import parallel
     from ..data import images, loading
     from ..scoring.features import SECOND, check_extractor
     from ..scoring.scorer import Scorer
@@ -66,6 +67,7 @@ def train_row(
     """
     import torch
 
+    from .. import parallel
     from ..data import images, loading
     from ..scoring.features import check_extractor
     from ..training.loop import train
