@@ -99,6 +99,8 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     if c.measure == "attention" and c.quantity == "distance":
         reach = _of_uniform(found[c.rows[0]][:seeds], c.block)
         remark = f"a uniform map would reach {1 / reach:.2f} times as far as these" if reach else ""
+        if reach and abs(math.log(reach)) < plan.margin:
+            remark += ", so this shows only that they are not local"
     if too_short:
         return judged(outcome=TOO_SHORT, remark=remark)
     # seeds before the first broken run
@@ -303,9 +305,11 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
         return False, ""
     bound, means = min(half), [float(np.mean(side)) for side in sides]
     behind = [mean >= bound for mean in means]
-    said = f"mean FID {means[0]:,.0f} and {means[1]:,.0f}, where half of noise's is {bound:,.0f}"
+    digits = int(round(bound) in map(round, means))  # where whole numbers would tie
+    shown = [f"{value:,.{digits}f}" for value in (*means, bound)]
+    said = f"mean FID {shown[0]} and {shown[1]}, where half of noise's is {shown[2]}"
     if any(behind) and not all(behind):
-        said = f"only one side is clear of noise: {said}"
+        said = f"only one side is below half of noise's FID: {said}"
     return all(behind), said if any(behind) else ""
 
 

@@ -251,9 +251,9 @@ def answers(studies: Sequence[Study]) -> str:
     """
     first, *others = studies
     elsewhere = [line for study in others for line in _elsewhere(study)]
-    lines = [_answer(first), where_it_holds(first), *elsewhere, *uniform(first, [paper.TABLE1])]
     luck = " ".join(spreads_in_words(first)[:2])
-    return "\n".join(f"* {line}" for line in [*lines, luck] if line)
+    lines = [_answer(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first), *elsewhere]
+    return "\n".join(f"* {line}" for line in lines if line)
 
 
 def _elsewhere(study: Study) -> list[str]:

@@ -117,8 +117,8 @@ def spreads_in_words(study: Study) -> list[str]:
         times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]
         text.append(
             f"**Other samples of one generator move it by {of(SAMPLED)}** ({between(SAMPLED)}), which is"
-            f" {times:.0f} times less. “The FID Lottery” (arXiv 2606.20536) has 3.2 times, for another family"
-            " of models, trained to the end."
+            f" {times:.0f} times less. “The FID Lottery” (arXiv 2606.20536) reports 3.2 times, for another"
+            " family of models, trained to the end."
         )
     alone = [row.label for row in paper.STREAM_TABLE.rows[1:] if row.label in frame.index]
     if alone:

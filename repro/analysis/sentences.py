@@ -54,8 +54,8 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     text = f"{compared(j, study)}: {outcome}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
     if j.outcome == OPEN:
         text += (
-            f" If the spread stays, about {j.needed} seeds would bring the interval to"
-            f" ±{per_cent(plan.margin, 0)} per cent."
+            f" If the spread stays, about {j.needed} seeds would narrow the interval to"
+            f" ±{per_cent(plan.margin, 0)} per cent; a difference beyond that would then show."
             if j.needed
             else _left_open(j, plan)
         )
@@ -192,8 +192,8 @@ def _left_open(j: Judged, plan: Plan) -> str:
     widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
     if j.seeds >= plan.most_seeds:
         return (
-            f" It stays open at {plan.most_seeds} seeds, which find a difference of {per_cent(widest, 0)} per"
-            " cent in about one study of two."
+            f" It stays open at {plan.most_seeds} seeds; with this spread they find a true difference of"
+            f" {per_cent(widest, 0)} per cent half of the time."
         )
     return f" More than {plan.most_seeds} seeds would be needed at the present spread."
 

@@ -136,7 +136,7 @@ def distances(preset: Preset, device: str) -> float:
     compared = (min(preset.samples, metrics.KEPT) / count) ** 2  # image with image
     of_real = pairs.within(x, device, extended)
     by_pairs = lambda extended: _seconds(lambda: pairs.scores(x, x, of_real, device, extended), device)
-    seconds = resizers * frechet + compared * (by_pairs(extended) + (resizers - 1) * by_pairs(False))
+    seconds = resizers * frechet + compared * sum(by_pairs(extended and i == 0) for i in range(resizers))
     if preset.samples // CLASSES[preset.dataset] >= metrics.MINIMUM_PER_CLASS:
         seconds += CLASSES[preset.dataset] * frechet
     return seconds

@@ -30,6 +30,12 @@ def table_texts(study: Study, table: paper.Table) -> dict[str, str]:
     }
 
 
+UNITS = (
+    "Gain and interval are 100 times the logarithm of the ratio of two scores, positive in the claim's"
+    " direction. The findings above are plain per cent."
+)
+
+
 def report_texts(study: Study) -> dict[str, str]:
     """report.csv and report.md, the verdicts, and what they rest on: comparisons.csv and, of a study with a
     plan, verdicts.json; by file name.
@@ -38,7 +44,7 @@ def report_texts(study: Study) -> dict[str, str]:
     parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), tables.to_markdown(table)]
     by_plan = {}
     if declared:
-        parts += ["## The comparisons behind them", tables.to_markdown(show_comparisons(study))]
+        parts += ["## The comparisons behind them", UNITS, tables.to_markdown(show_comparisons(study))]
         numbers = comparisons(study).to_csv(index=False, float_format="%.6g")
         by_plan = {"verdicts.json": written(study, declared), "comparisons.csv": numbers}
     text = "\n\n".join(parts) + "\n"

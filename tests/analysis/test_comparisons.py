@@ -51,7 +51,7 @@ def test_a_spread_that_says_nothing_is_open_with_the_seeds_needed(study_of, decl
     (j,) = c.judge(study)
     assert j.outcome == s.OPEN and 3 < j.needed <= 10
     assert (
-        f"about {j.needed} seeds would bring the interval to ±10 per cent"
+        f"about {j.needed} seeds would narrow the interval to ±10 per cent"
         in v.verdicts(study, "C5")["finding"].item()
     )
 
@@ -146,7 +146,7 @@ def test_too_short_to_rank(study_of, declare, fids, short):
             run.write(run.read() | {"noise": {"fid": 2000.0}})
     (j,) = c.judge(study)
     assert (j.outcome == c.TOO_SHORT) == short
-    assert ("only one side is clear of noise" in j.remark) == (fids == (1200, 900))
+    assert ("only one side is below half of noise's FID" in j.remark) == (fids == (1200, 900))
 
 
 @pytest.mark.parametrize(

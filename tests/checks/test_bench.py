@@ -167,15 +167,20 @@ def test_an_estimate_of_data_without_classes_is_refused(capsys):
 
 @pytest.mark.parametrize("samples, classes, by_class", [(1000, 2, True), (1000, 10, False)])
 def test_the_cost_of_distances_is_of_those_that_a_score_has(samples, classes, by_class, monkeypatch):
-    """Each distance takes a second."""
-    monkeypatch.setattr(estimate, "_seconds", lambda call, device: 1.0)
+    """Each distance takes a second; precision and recall come with the first resizer's KID."""
+    compared = []
+    monkeypatch.setattr(estimate.metrics, "frechet_distance", lambda *_: None)
+    monkeypatch.setattr(estimate.pairs, "within", lambda *_: None)
+    monkeypatch.setattr(estimate.pairs, "scores", lambda *given: compared.append(given[-1]))
+    monkeypatch.setattr(estimate, "_seconds", lambda call, device: call() or 1.0)
     monkeypatch.setitem(estimate.CLASSES, "cifar10", classes)
     lite = dataclasses.replace(PRESETS["cifar10-cpu"], samples=samples)
-    assert estimate.distances(lite, "cpu") == 1 + 2 + classes * by_class
+    assert estimate.distances(lite, "cpu") == 1 + 1 + classes * by_class and compared == [False]
     inception = dataclasses.replace(PRESETS["cifar10"], samples=samples)
-    assert estimate.distances(inception, "cpu") == 2 * (1 + 2) + 1 + classes * by_class
+    assert estimate.distances(inception, "cpu") == 2 * (1 + 1) + classes * by_class
+    assert compared == [False, True, False]
     many = dataclasses.replace(lite, samples=4 * estimate.FEATURES)  # KID grows with the square
-    assert estimate.distances(many, "cpu") == 1 + 2 * 16 + classes * (4000 // classes >= 500)
+    assert estimate.distances(many, "cpu") == 1 + 16 + classes * (4000 // classes >= 500)
 
 
 def test_a_table_of_clusters_adds_up(monkeypatch, capsys):
