@@ -14,7 +14,7 @@ from repro import paper, runs
 from repro.config import Config, difference, feature_map_sizes
 from repro.data.images import Batches
 from repro.errors import ReproError, choose
-from repro.networks import layers, resnet
+from repro.networks import resnet, spectral_norm
 from repro.presets import PRESETS, Preset
 from repro.recipes import RECIPES, Recipe
 from repro.reports import readme
@@ -192,7 +192,7 @@ def test_every_recipe_trains(name, make_config, shapes_data):
     optimisers = updates.make_optimisers(config, g, d)
     of_d, of_g = draws.draws(config, Batches(shapes_data, 8, 0, config.recipe.flip), 0)
     assert torch.isfinite(updates.update_d(config, g, d, optimisers[1], *of_d[:4], "fp32", *of_d[4:])[0])
-    norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
+    norm = next(module for module in d.modules() if isinstance(module, spectral_norm.SpectralNorm))
     before = norm.u.clone()
     assert torch.isfinite(updates.update_g(config, g, d, optimisers[0], *of_g, "fp32"))
     assert torch.equal(before, norm.u) != config.recipe.sn_d_in_g_step and d.training

@@ -273,16 +273,8 @@ def _of_uniform(records: list[dict], block: str) -> float:
 
 def _entropy(records: list[dict], block: str) -> float:
     """The mean over runs of a map's entropy, as a share of uniform attention's."""
-    return float(
-        np.mean(
-            [
-                v
-                for r in records
-                for name, v in r["attention"][-1]["entropy"].items()
-                if name.startswith(f"{block} ")
-            ]
-        )
-    )
+    of_runs = (r["attention"][-1]["entropy"].items() for r in records)
+    return float(np.mean([v for of in of_runs for name, v in of if name.startswith(f"{block} ")]))
 
 
 def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple[bool, str]:

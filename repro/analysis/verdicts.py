@@ -128,7 +128,7 @@ def in_words(study: Study) -> str:
         )
     if tested:
         text.append(
-            f"{len(tested)} claim{'s rest' if len(tested) > 1 else ' rests'} on intervals, each at"
+            f"{len(tested)} claim{'s are' if len(tested) > 1 else ' is'} tested, each at"
             f" {plan.alpha:.0%}. If nothing differs, the chance that at least one is wrongly supported or"
             f" contradicted is about {any_false(tested, plan.alpha):.0%} in this study."
         )

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..recipes import Recipe
-from .layers import BatchNorm, insertions, spectral_norm, stage_name
+from .layers import BatchNorm, insertions, stage_name
+from .spectral_norm import spectral_norm
 
 
 class Generator(nn.Module):

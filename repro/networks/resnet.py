@@ -20,7 +20,8 @@ from ..config import Config
 from ..recipes import Recipe
 from ..rng import torch_generator
 from . import dcgan
-from .layers import BatchNorm, ConditionalBatchNorm, insertions, spectral_norm, stage_name
+from .layers import BatchNorm, ConditionalBatchNorm, insertions, stage_name
+from .spectral_norm import spectral_norm
 
 DEFAULT_RECIPE = Recipe()
 

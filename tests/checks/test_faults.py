@@ -10,7 +10,7 @@ from repro import paper, runs
 from repro.checks import regression
 from repro.config import Config
 from repro.data import images
-from repro.networks import layers, resnet
+from repro.networks import layers, resnet, spectral_norm
 from repro.scoring import sampling
 from repro.studies.study import Study
 from repro.training import averages, loop
@@ -88,11 +88,11 @@ def batch_norm_momentum_changed(monkeypatch, original=Config.resolved_recipe):
     )
 
 
-def no_power_iteration(monkeypatch, original=layers.SpectralNorm.__init__):
+def no_power_iteration(monkeypatch, original=spectral_norm.SpectralNorm.__init__):
     def init(self, weight, eps, iterations, *more):
         original(self, weight, eps, 0, *more)
 
-    monkeypatch.setattr(layers.SpectralNorm, "__init__", init)
+    monkeypatch.setattr(spectral_norm.SpectralNorm, "__init__", init)
 
 
 def other_samples(monkeypatch, original=sampling.latents):

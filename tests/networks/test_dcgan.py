@@ -10,7 +10,7 @@ import torch
 from repro.data.images import Batches
 from repro.errors import ReproError
 from repro.networks import dcgan, losses, resnet
-from repro.networks.layers import SpectralNorm
+from repro.networks.spectral_norm import SpectralNorm
 from repro.presets import PRESETS
 from repro.recipes import RECIPES
 from repro.training import draws, updates

@@ -13,10 +13,10 @@ from repro.networks.layers import (
     ConditionalBatchNorm,
     ResidualControl,
     SelfAttention,
-    SpectralNorm,
     attention_weights,
     fused_attention,
 )
+from repro.networks.spectral_norm import SpectralNorm
 from repro.recipes import RECIPES, Recipe
 
 

@@ -11,7 +11,7 @@ import torch
 from repro.data.images import Batches
 from repro.errors import ReproError
 from repro.execution import Execution
-from repro.networks import layers, losses, resnet
+from repro.networks import losses, resnet, spectral_norm
 from repro.training import draws, updates
 from tests.training.helpers import changed, snapshot
 
@@ -105,7 +105,7 @@ def test_passes_of_d_in_its_update(row, changes, passes, make_config, shapes_dat
     config = make_config(row, **changes)
     g, d = resnet.build(config)
     seen = []
-    norm = next(module for module in d.modules() if isinstance(module, layers.SpectralNorm))
+    norm = next(module for module in d.modules() if isinstance(module, spectral_norm.SpectralNorm))
     norm.register_forward_hook(lambda module, *_: seen.append(module.training))
     of_d, _ = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[-2:]
     updates.update_d(config, g, d, updates.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
