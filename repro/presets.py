@@ -232,7 +232,7 @@ PRESETS = {
             tables=("table1",),
             rows=("none", "attention_16", "residual_16"),
         ),
-        # the 64 px study on a GPU lent for minutes, at the paper's width
+        # the 64 px study on a GPU lent for minutes, at half the paper's width
         Preset(
             name="structure-texture-gpu",
             dataset="structure-texture-64",
