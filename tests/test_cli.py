@@ -18,10 +18,9 @@ from repro import cli, paper, runs
 from repro.checks import regression
 from repro.commands import results
 from repro.data import loading
-from repro.execution import Execution
 from repro.presets import PRESETS
 from repro.reports import files
-from repro.studies import executors, notebooks, study, trainer
+from repro.studies import notebooks, study
 
 REPRO = [sys.executable, "-m", "repro"]
 
@@ -198,58 +197,6 @@ def test_ctrl_c_and_a_schedulers_notice_leave_a_resumable_study(tmp_path, sent):
     assert all((folder / r["row"] / "seed0" / "checkpoint.pt").exists() for r in stopped)
 
 
-def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
-    """Each place keeps its GPU; a place that is free again is taken again. The GPUs are made up, the
-    processes too.
-    """
-    started, alive = [], []
-
-    class Process:
-        returncode = 0
-
-        def __init__(self, words, env, **_):
-            started.append((env.get("CUDA_VISIBLE_DEVICES"), len(alive)))
-            alive.append(self)
-            self.looks = 0
-
-        def poll(self):
-            self.looks += 1
-            if self.looks < 2:
-                return None
-            alive.remove(self)
-            return 0
-
-    monkeypatch.setattr(executors.subprocess, "Popen", Process)
-    monkeypatch.setattr(executors.time, "sleep", lambda _: None)
-    monkeypatch.setattr(executors, "gpus", lambda: 2)
-    monkeypatch.setattr(executors.LocalExecutor, "_outcome", lambda *_: "made up")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    of = study.Study("rehearsal", out=str(tmp_path))
-    assert trainer.make(of).jobs == 2  # one a GPU unless told otherwise
-    executors.LocalExecutor(of).train(of.tasks(["table1"]))
-    assert [gpu for gpu, _ in started] == ["0", "1", "0", "1", "0"] and max(
-        count for _, count in started
-    ) == 1
-    started.clear()
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    shared = study.Study("rehearsal", out=str(tmp_path), jobs=4)
-    executors.LocalExecutor(shared).train(shared.tasks(["table1"]))
-    assert [gpu for gpu, _ in started] == ["5", "7", "5", "7", "5"] and max(
-        count for _, count in started
-    ) == 3
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(executors, "gpus", lambda: 5)
-    two_each = trainer.make(study.Study("rehearsal", execution=Execution(devices=2)))
-    assert two_each.jobs == 2 and [executors.gpus_of(k, 2)["CUDA_VISIBLE_DEVICES"] for k in range(2)] == [
-        "0,1",
-        "2,3",
-    ]
-    monkeypatch.setattr(executors, "gpus", lambda: 0)
-    assert executors.gpus_of(1) == {} and trainer.make(study.Study("rehearsal")).jobs == max(
-        1, os.cpu_count()
-    )
-
-
 def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys):
     options = ["--preset", "rehearsal", "--out", str(tmp_path)]
     assert cli.run(["train", "none", *options, "--max-minutes", "0"]) == runs.INTERRUPTED
@@ -258,30 +205,6 @@ def test_a_time_limit_ends_with_a_checkpoint_and_its_exit_code(tmp_path, capsys)
     assert cli.run(["reproduce", *options, "--tables", "figure3", "--max-minutes", "0"]) == runs.INTERRUPTED
     assert "3 of 3 runs to finish; the same command continues" in capsys.readouterr().err
     assert cli.run(["train", "none", *options]) == 0 and run.read()["status"] == "complete"
-
-
-def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
-    import papermill
-
-    notebook = notebooks.NOTEBOOKS / "table1_self_attention.ipynb"
-    with pytest.raises(
-        papermill.PapermillExecutionError, match="Unknown notebook parameter 'presett'.*Did you mean 'preset'"
-    ):
-        papermill.execute_notebook(
-            notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False
-        )
-
-
-def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
-    for path in notebooks.NOTEBOOKS.glob("*.ipynb"):
-        cells = nbformat.read(path, 4).cells
-        assert not any(c.get("outputs") for c in cells), path.name
-        (parameters,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
-        values = {}
-        exec(parameters.source, values)
-        study.Study.from_parameters(values)
-        assert values["preset"] == "smoke"
-        assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
 
 
 def test_committed_results_are_whole():

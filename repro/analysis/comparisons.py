@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .. import claims, paper, runs
+from .. import claims, runs
 from ..studies.study import Study, configure, rows
 from . import frames, labels
 from .plan import BUDGETS, Comparison, Plan
 from .plan import read as read_plan
+from .published import published
 from .statistics import CONTRADICTED, OPEN, SUPPORTED, Look, across, looks, seeds_needed, settled, share
 
 UNSTABLE, TOO_SHORT, INERT, NOT_TESTABLE, NOT_DECLINED = (
@@ -47,6 +48,11 @@ class Judged:
     looks: dict[str, list[Look]] = field(default_factory=dict)
     remark: str = ""
     needed: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether more seeds can still decide it."""
+        return self.outcome == OPEN and not self.at
 
     def look(self, budget: str = "") -> Look | None:
         """The look at which the verdict was made, the last one where it is open; at the first budget unless
@@ -163,22 +169,35 @@ def _beside(
 
 
 def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) -> dict:
-    """The shares of runs that collapse: Fisher's exact test once, at the most seeds."""
+    """The shares of runs that collapse: Fisher's exact test once, at the most seeds; before them the outcome
+    stands only where no result of the seeds left could make the test significant.
+    """
+    (worse,), (better,) = c.side(better=False), c.side(better=True)
+    left, most = plan.most_seeds - seeds, plan.most_seeds
+    extremes = [(broken[worse] + left, broken[better]), (broken[worse], broken[better] + left)]
+    p = min(_fisher(*counts, most) for counts in extremes)  # without seeds left both are the test's own
+    if left and p < plan.alpha:
+        return dict(remark=f"the test is made once, at {most} seeds", needed=most)
+    remark = f"Fisher's exact test, p = {p:.3f}"
+    if left:
+        remark = (
+            f"even if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would"
+            f" give p = {p:.2f}"
+        )
+    if not any(broken.values()):
+        none = f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could"
+        return dict(
+            outcome=NOT_TESTABLE, at=seeds, latest=NOT_TESTABLE, remark=f"{none}; {remark}" if left else none
+        )
+    outcome = OPEN if p >= plan.alpha else SUPPORTED if broken[worse] > broken[better] else CONTRADICTED
+    return dict(outcome=outcome, at=seeds, latest=outcome, remark=remark)
+
+
+def _fisher(collapsed: int, beside: int, seeds: int) -> float:
+    """The p value of Fisher's exact test for two rows of `seeds` runs each, by how many collapsed."""
     from scipy import stats
 
-    (worse,), (better,) = c.side(better=False), c.side(better=True)
-    if seeds < plan.most_seeds:
-        return dict(remark=f"the test is made once, at {plan.most_seeds} seeds", needed=plan.most_seeds)
-    if not any(broken.values()):
-        return dict(
-            outcome=NOT_TESTABLE,
-            at=seeds,
-            latest=NOT_TESTABLE,
-            remark=f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could",
-        )
-    p = stats.fisher_exact([[broken[row], seeds - broken[row]] for row in (worse, better)]).pvalue
-    outcome = OPEN if p >= plan.alpha else SUPPORTED if broken[worse] > broken[better] else CONTRADICTED
-    return dict(outcome=outcome, at=seeds, latest=outcome, remark=f"Fisher's exact test, p = {p:.3f}")
+    return float(stats.fisher_exact([[n, seeds - n] for n in (collapsed, beside)]).pvalue)
 
 
 def quantity(record: dict, c: Comparison, plan: Plan, study: Study, budget: str, metric: str) -> float:
@@ -303,44 +322,3 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
     if any(behind) and not all(behind):
         said = f"only one side is below half of noise's FID: {said}"
     return all(behind), said if any(behind) else ""
-
-
-def published(study: Study, c: Comparison) -> dict[str, float]:
-    """The paper's own difference in logarithms: of the rows compared and, for an analogue, of those
-    whose maps have the same size relative to the image at 128 pixels.
-    """
-    out = {}
-    if c.measure != "endpoint":
-        return out
-    ours = _published(dict(c.gain), c.metric, study)
-    if ours is not None:
-        out["the same rows"] = ours
-    if c.analogue:
-        of = {_at_128(row, study.preset.resolution): weight for row, weight in c.gain.items()}
-        if of.keys() <= rows().keys() and (theirs := _published(of, c.metric, study)) is not None:
-            out["the same size relative to the image"] = theirs
-    return out
-
-
-def _at_128(row: str, resolution: int) -> str:
-    """The row whose block is at 128 pixels where this one's is at `resolution`, relative to the image."""
-    kind, _, size = row.partition("_")
-    return f"{kind}_{int(size) * 128 // resolution}" if kind in ("attention", "residual") else row
-
-
-def _published(gain: dict[str, float], metric: str, study: Study) -> float | None:
-    """Ln of the worse side's published mean over the better side's, for a score that should be small; None
-    where one is missing.
-    """
-    values = {row: _published_score(row, metric, gain, study) for row in gain}
-    if None in values.values():
-        return None
-    mean = lambda sign: np.mean([values[row] for row, weight in gain.items() if weight * sign > 0])
-    return float((-1 if labels.METRICS[metric][1] else 1) * math.log(mean(1) / mean(-1)))
-
-
-def _published_score(row: str, metric: str, gain: dict[str, float], study: Study) -> float | None:
-    """A row's published score; where the run stands for SAGAN beside Table 2's rows, SAGAN's own."""
-    beside = {r.name for r in paper.TABLE2.rows} - {"sagan"}
-    found = rows()["sagan" if gain.keys() & beside and row not in beside else row].published.get(metric)
-    return found.value if found else None

@@ -20,7 +20,7 @@ from .plan import read as read_plan
 from .sentences import brief, sentence
 from .standings import Standing, standings
 from .statistics import OPEN, share
-from .verdicts import NO_PLAN, NOT_TRIED, comparisons, verdicts
+from .verdicts import NO_PLAN, NOT_TRIED, verdicts
 
 UNIFORM_FROM = 0.99  # of uniform attention's entropy, where no plan says it
 DEARER_FROM = 1.25  # times the cheapest row's step: below it a measured difference may be the machine's
@@ -122,7 +122,7 @@ def uniform(study: Study, tables: Iterable[paper.Table]) -> list[str]:
 
 def _of_network(name: str, values: list[float], bound: float) -> str:
     flat = sum(value >= bound for value in values)
-    per_cent = lambda value: f"{math.floor(1000 * value) / 10:g}"  # 99.98 is not 100
+    per_cent = lambda value: f"{min(100 * value, 100 if value == 1 else 99.9):.1f}"  # 99.98 is not 100
     low, high = per_cent(min(values)), per_cent(max(values))
     between = f"{low} to {high}" if low != high else low
     measured = (
@@ -329,7 +329,7 @@ def next_step(study: Study) -> str:
             if study.preset.dataset == "symmetric_shapes"
             else f"`repro accept --preset {name}` makes these runs the reference."
         )
-    if OPEN in set(comparisons(study)["outcome"]) and study.seeds < plan.most_seeds:
+    if any(j.waits and j.seeds < plan.most_seeds for j in judge(study)):
         return (
             f"`repro reproduce --preset {name} --until-settled` trains more seeds of the rows that are"
             f" still open, at most {plan.most_seeds} seeds."

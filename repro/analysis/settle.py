@@ -15,7 +15,6 @@ from ..studies.trainer import train
 from .comparisons import Judged, judge
 from .plan import Plan
 from .plan import read as read_plan
-from .statistics import OPEN
 
 
 def until_settled(study: Study, most_seeds: int | None, say: Callable[[str], None]) -> None:
@@ -51,9 +50,7 @@ def until_settled(study: Study, most_seeds: int | None, say: Callable[[str], Non
 
 def next_tasks(study: Study, plan: Plan, judged: list[Judged], most: int) -> list[Task]:
     """The runs of one seed, the lowest that an open comparison lacks, of every row that one needs."""
-    wanted = {
-        (row, j.seeds) for j in judged if j.outcome == OPEN and j.seeds < most for row in j.comparison.rows
-    }
+    wanted = {(row, j.seeds) for j in judged if j.waits and j.seeds < most for row in j.comparison.rows}
     if not wanted:
         return []
     seed = min(seed for _, seed in wanted)
@@ -62,10 +59,8 @@ def next_tasks(study: Study, plan: Plan, judged: list[Judged], most: int) -> lis
 
 def progress(study: Study, plan: Plan, judged: list[Judged], most: int) -> list[str]:
     """What a look says: what is settled, what is open, and the hours that remain at most."""
-    left = [j for j in judged if j.outcome == OPEN]
-    done = [
-        f"{j.comparison.claim} {j.outcome} at {j.at or j.seeds} seeds" for j in judged if j.outcome != OPEN
-    ]
+    left = [j for j in judged if j.waits]
+    done = [f"{j.comparison.claim} {j.outcome} at {j.at or j.seeds} seeds" for j in judged if not j.waits]
     seeds = sorted({j.seeds for j in judged})
     lines = [
         f"Look at {'-'.join(map(str, seeds[:: max(1, len(seeds) - 1)]))} seeds (at most {most}): {len(done)}"

@@ -132,9 +132,12 @@ def tolerance(tolerances: dict, quantity: str, step: int, value: float) -> float
     return max(factor * max(seen.values()), ROUNDING * abs(value))
 
 
+COLUMNS = ["run", "quantity", "step", "reference", "now", "tolerance", "equal", "passed"]
+
+
 def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dict | None) -> pd.DataFrame:
-    """A line per recorded value of the tasks' runs and per verdict: run, quantity, step, reference, now,
-    tolerance, equal, passed.
+    """A line per recorded value of the tasks' runs: run, quantity, step, reference, now, tolerance, equal,
+    passed.
 
     Without `tolerances` nothing but an equal value passes.
     """
@@ -148,7 +151,6 @@ def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dic
             (run, quantity, step, a, b, bound, a == b, a == b or (bound > 0 and abs(b - a) <= bound))
         )
 
-    tasks = list(tasks)
     for task in tasks:
         name = f"{task.row}/seed{task.seed}"
         before, after = (study.run(task.row, task.seed).read() for study in (reference, now))
@@ -158,12 +160,17 @@ def compare(reference: Study, now: Study, tasks: Iterable[Task], tolerances: dic
         before, after = values(before), values(after)
         for quantity, step in before | after:
             line(name, quantity, step, before.get((quantity, step)), after.get((quantity, step)))
-    names = [claim.name for claim in claims.CLAIMS]
-    for name, a, b in zip(names, *(verdicts(study)["verdict"] for study in (reference, now)), strict=True):
-        line("verdicts", name, 0, a, b)
-    return pd.DataFrame(
-        lines, columns=["run", "quantity", "step", "reference", "now", "tolerance", "equal", "passed"]
-    )
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def compare_verdicts(reference: Study, now: Study) -> pd.DataFrame:
+    """The verdict on each claim in both studies, which has to be the same: lines as those of `compare`."""
+    both = zip(*(verdicts(study)["verdict"] for study in (reference, now)), strict=True)
+    lines = [
+        ("verdicts", claim.name, 0, a, b, 0.0, a == b, a == b)
+        for claim, (a, b) in zip(claims.CLAIMS, both, strict=True)
+    ]
+    return pd.DataFrame(lines, columns=COLUMNS)
 
 
 def digest(frame: pd.DataFrame) -> pd.DataFrame:

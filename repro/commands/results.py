@@ -60,6 +60,8 @@ def check(
     nothing more is trained. At the end the tables and verdicts of every study in results/ are computed from
     its runs again and compared with its files.
     """
+    import pandas as pd
+
     from ..checks import regression as checks
     from ..studies.study import Study
     from ..studies.trainer import train as train_missing
@@ -84,7 +86,10 @@ def check(
             checks.discard_stale(now, tasks)
             say(f"{len(tasks)} runs of preset {now.preset.name}, {len(now.unfinished(tasks))} to train.")
             train_missing(now, tasks)
-        frame = checks.compare(reference, now, tasks, tolerances)
+        frame = pd.concat(
+            [checks.compare(reference, now, tasks, tolerances), checks.compare_verdicts(reference, now)],
+            ignore_index=True,
+        )
         _print_check(reference, now, frame, time.monotonic() - start)
         if not frame["passed"].all():
             raise typer.Exit(1)

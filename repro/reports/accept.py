@@ -67,7 +67,6 @@ def write_changes(target: Study, why: str, told: list[str]) -> None:
 
 def _moved(frame: pd.DataFrame) -> list[str]:
     """What a comparison says moved: counts, and a table of settings, verdicts and final scores."""
-    frame = frame[frame["run"] != "verdicts"]  # those of these runs alone
     moved = frame[~frame["equal"]]
     added, removed = (
         moved["reference"].isna() & moved["now"].notna(),

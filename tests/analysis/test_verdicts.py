@@ -141,7 +141,8 @@ def with_status(study, **broken):
 
 def test_c1_counts_collapses_once_at_the_most_seeds(study_of, declare):
     early = declare(study_of({"sn_d": GOOD[:9], "sn_g_d": GOOD[:9]}))
-    assert v.verdicts(early, "C1")["verdict"].item() == s.OPEN
+    line = v.verdicts(early, "C1").iloc[0]
+    assert line["verdict"] == c.NOT_TESTABLE and "would give p = 1.00" in line["finding"]  # 1 of 10 against 0
     study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
     line = v.verdicts(study, "C1").iloc[0]
     assert line["verdict"] == c.NOT_TESTABLE and "up to 31% could" in line["finding"]
@@ -152,6 +153,20 @@ def test_c1_counts_collapses_once_at_the_most_seeds(study_of, declare):
     )
     study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
     assert v.verdicts(with_status(study, sn_g_d=range(8)), "C1")["verdict"].item() == s.CONTRADICTED
+
+
+def test_c1_ends_early_only_where_no_seed_left_could_decide_it(study_of, declare):
+    """Of 10 runs 5 against 0 is p = .03 and 4 against 0 is .09."""
+    waits = lambda study: judged(study, "C1")[0].waits
+    outcome = lambda study: judged(study, "C1")[0].outcome
+    assert waits(declare(study_of({"sn_d": GOOD[:5], "sn_g_d": GOOD[:5]})))  # 5 could still collapse
+    six = declare(study_of({"sn_d": GOOD[:6], "sn_g_d": GOOD[:6]}))
+    assert not waits(six) and outcome(six) == c.NOT_TESTABLE
+    assert waits(with_status(six, sn_d=[0]))  # and 4 more make 5
+    seven = declare(study_of({"sn_d": GOOD[:7], "sn_g_d": GOOD[:7]}))
+    with_status(seven, sn_d=[0])
+    assert not waits(seven) and outcome(seven) == s.OPEN
+    assert "SN on D: 1 of 7 runs collapsed" in v.verdicts(seven, "C1")["finding"].item()
 
 
 def declining(study_of, declare, worse, better=(200, 150, 120, 100)):

@@ -60,7 +60,7 @@ def test_a_verdict_that_moved_fails(study_of, declare, tmp_path):
         run = now.run("none", seed)
         record = run.read()
         run.write(record | {"scores": [dict(score, fid=2 * score["fid"]) for score in record["scores"]]})
-    frame = regression.compare(study, now, [], None)
+    frame = regression.compare_verdicts(study, now)
     assert frame[~frame["passed"]][["run", "quantity", "reference", "now"]].values.tolist() == [
         ["verdicts", "C4", "no difference", "supported"]
     ]

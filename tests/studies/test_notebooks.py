@@ -3,6 +3,7 @@
 import nbformat
 import pytest
 
+from repro import runs
 from repro.errors import ReproError
 from repro.studies import notebooks
 from repro.studies.study import Study
@@ -35,3 +36,27 @@ def test_a_notebook_that_fails_is_kept_up_to_its_error_and_replaces_nothing(tmp_
     template(tmp_path, "print(6 * 7)")
     notebooks.execute_notebooks(["small"], study, out)
     assert not (out / "small.failed.ipynb").exists()
+
+
+def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
+    import papermill
+
+    notebook = notebooks.NOTEBOOKS / "table1_self_attention.ipynb"
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="Unknown notebook parameter 'presett'.*Did you mean 'preset'"
+    ):
+        papermill.execute_notebook(
+            notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False
+        )
+
+
+def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
+    for path in notebooks.NOTEBOOKS.glob("*.ipynb"):
+        cells = nbformat.read(path, 4).cells
+        assert not any(c.get("outputs") for c in cells), path.name
+        (parameters,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+        values = {}
+        exec(parameters.source, values)
+        Study.from_parameters(values)
+        assert values["preset"] == "smoke"
+        assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
