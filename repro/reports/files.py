@@ -55,7 +55,8 @@ def write_table(study: Study, table: paper.Table, folder: Path) -> None:
     """The texts of a table and its picture, scores by row."""
     for name, text in table_texts(study, table).items():
         runs.write_atomically(folder / name, text.encode())
-    picture = forests.effects if table is paper.RECIPE_TABLE else plots.final_scores
+    own = {paper.RECIPE_TABLE.name: forests.effects, paper.STRESS.name: plots.survival}
+    picture = own.get(table.name, plots.final_scores)
     figures.save(picture(study, table), folder / f"{table.notebook}.png")
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import paper
+from .. import paper, runs
 from ..analysis import frames, labels
 from ..analysis.statistics import contrast, half_width
 from ..presets import Preset
 from ..studies.study import Study
-from .figures import axis_label, caption, curve, empty, finished, legend, line, styles
+from .figures import COLOURS, axis_label, caption, curve, empty, finished, legend, line, styles
 
 INTERVAL_FROM = 3  # seeds: an interval from two says next to nothing
 
@@ -124,6 +124,37 @@ def training_curves(study: Study, table: paper.Table) -> Figure:
         axis.set(xlabel="updates of G", ylabel=label, xlim=(0, None))
     caption(figure, study, f"{table.title}: losses and gates", _range(frame))
     legend(figure)
+    return finished(figure)
+
+
+def survival(study: Study, table: paper.Table = paper.STRESS) -> Figure:
+    """FID over training under stress: a panel a factor of the learning rates, a line a run, a cross at the
+    last score of one that broke down, and how many runs of each setting did not.
+    """
+    fids, found = frames.scores(study, table).query("metric == 'fid'"), frames.records(study, table)
+    if fids.empty:
+        return empty("no scored runs")
+    noise = [record["noise"]["fid"] for record in found.values() if record.get("noise")]
+    figure, axes = plt.subplots(
+        1, len(paper.STRESS_TIMES), figsize=(10, 4.8), sharey=True, layout="constrained"
+    )
+    for axis, times in zip(axes, paper.STRESS_TIMES, strict=True):
+        for of, colour in zip(paper.FIGURE3.rows, COLOURS, strict=False):
+            name = f"{of.name}_x{times}"
+            broken = {seed: runs.unstable(record) for (row, seed), record in found.items() if row == name}
+            for seed, broke in broken.items():
+                run = fids[(fids["row"] == name) & (fids["seed"] == seed)]
+                axis.plot(run["step"], run["value"], color=colour, linewidth=1.2)
+                if broke:
+                    axis.plot(*run[["step", "value"]].iloc[-1], "X", color=colour, markersize=9)
+            survived = len(broken) - sum(broken.values())
+            axis.plot([], [], color=colour, label=f"{of.label}: {survived} of {len(broken)}")
+        if noise:
+            axis.axhline(min(noise), color="0.4", linestyle=":", label="uniform noise")
+        axis.set(title=f"learning rates x{times}", xlabel="updates of G", yscale="log", xlim=(0, None))
+        axis.legend(title="runs that did not break down", fontsize=8, title_fontsize=8.5)
+    axes[0].set_ylabel(axis_label("fid", study))
+    caption(figure, study, table.title, "a line a run; a cross: it broke down there")
     return finished(figure)
 
 

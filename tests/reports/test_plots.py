@@ -38,6 +38,22 @@ def test_a_run_s_picture_is_of_a_kind_that_notebook_viewers_show(study_of):
     )
 
 
+def test_survival_counts_and_marks_the_runs_that_broke_down(study_of):
+    study = study_of({"sn_d_x8": [100, 110, 120], "sn_g_d_x8": [100, 110], "sn_g_d_ttur_x32": [90]})
+    for row, seed in (("sn_d_x8", 0), ("sn_d_x8", 2), ("sn_g_d_ttur_x32", 0)):
+        run = study.run(row, seed)
+        run.write(run.read() | {"status": "collapsed"})
+    figure = plots.survival(study)
+    for axis, counts, crosses in zip(
+        figure.axes,
+        (["1 of 3", "2 of 2", "0 of 0"], ["0 of 0"] * 2 + ["0 of 1"]),
+        ([100, 120], [90]),
+        strict=True,
+    ):
+        assert [text.get_text().rpartition(": ")[2] for text in axis.get_legend().get_texts()] == counts
+        assert [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "X"] == crosses
+
+
 def test_the_forest_plot_has_a_line_for_each_interval(study_of, declare):
     study = declare(
         study_of(
