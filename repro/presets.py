@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import choose, later, require
 
@@ -75,6 +75,50 @@ class Preset:
         choose("preset.precision", self.precision, ("bf16", "fp32"))
 
 
+_CIFAR10_CPU = Preset(
+    name="cifar10-cpu",
+    dataset="cifar10",
+    resolution=32,
+    channels=16,
+    batch_size=64,
+    steps=3000,
+    score_every=250,
+    samples=5000,
+    references=10_000,
+    extractor="efficientnet_lite0",
+    log_every=50,
+    seeds=3,
+    learning_rate_scale=2.0,
+    bn_momentum=0.1,
+    average_scale=0.01,
+    resamples=3,
+)
+_STRUCTURE_TEXTURE_CPU = replace(
+    _CIFAR10_CPU,
+    name="structure-texture-cpu",
+    dataset="structure-texture-64",
+    resolution=64,
+    batch_size=32,
+    steps=4000,
+    references=5000,
+    tables=("table1",),
+    rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
+)
+# the paper's: 128 px, one million steps, global batch 4 x 64
+_IMAGENET = Preset(
+    name="imagenet",
+    dataset="imagenet",
+    resolution=128,
+    channels=64,
+    batch_size=256,
+    steps=1_000_000,
+    score_every=10_000,
+    samples=50_000,
+    references=50_000,
+    extractor="inception",
+    log_every=100,
+    seeds=3,
+)
 PRESETS = {
     p.name: p
     for p in (
@@ -113,207 +157,80 @@ PRESETS = {
             bn_momentum=0.1,
             average_scale=0.01,
         ),
-        Preset(
-            name="cifar10-cpu",
-            dataset="cifar10",
-            resolution=32,
-            channels=16,
-            batch_size=64,
-            steps=3000,
-            score_every=250,
-            samples=5000,
-            references=10000,
-            extractor="efficientnet_lite0",
-            log_every=50,
-            seeds=3,
-            learning_rate_scale=2.0,
-            bn_momentum=0.1,
-            average_scale=0.01,
-            resamples=3,
-        ),
+        _CIFAR10_CPU,
         # four times that budget: do differences grow, shrink or turn?
-        Preset(
+        replace(
+            _CIFAR10_CPU,
             name="cifar10-cpu-long",
-            dataset="cifar10",
-            resolution=32,
-            channels=16,
-            batch_size=64,
             steps=12_000,
             score_every=500,
-            samples=5000,
-            references=10000,
-            extractor="efficientnet_lite0",
             log_every=100,
-            seeds=3,
-            learning_rate_scale=2.0,
-            bn_momentum=0.1,
-            average_scale=0.01,
-            resamples=3,
             tables=("table1",),
             rows=("none", "attention_16", "residual_16"),
         ),
         # at the ordinary budget nothing collapses or declines: Figure 3's rows at learning rates that strain
         # them, each row with its own
-        Preset(
+        replace(
+            _CIFAR10_CPU,
             name="cifar10-stress",
-            dataset="cifar10",
-            resolution=32,
-            channels=16,
-            batch_size=64,
             steps=1000,
             score_every=100,
-            samples=5000,
-            references=10000,
-            extractor="efficientnet_lite0",
-            log_every=50,
             seeds=5,
-            bn_momentum=0.1,
-            average_scale=0.01,
+            learning_rate_scale=1.0,
+            resamples=0,
             tables=("stress",),
         ),
         # a third of that budget, for the many rows of the recipes table
-        Preset(
-            name="cifar10-recipes",
-            dataset="cifar10",
-            resolution=32,
-            channels=16,
-            batch_size=64,
-            steps=1000,
-            score_every=250,
-            samples=5000,
-            references=10000,
-            extractor="efficientnet_lite0",
-            log_every=50,
-            seeds=3,
-            learning_rate_scale=2.0,
-            bn_momentum=0.1,
-            average_scale=0.01,
-            tables=("recipes",),
-        ),
+        replace(_CIFAR10_CPU, name="cifar10-recipes", steps=1000, resamples=0, tables=("recipes",)),
         # 64 px, where attention at 32 exists: five classes of structure and five of texture
-        Preset(
-            name="structure-texture-cpu",
-            dataset="structure-texture-64",
-            resolution=64,
-            channels=16,
-            batch_size=32,
-            steps=4000,
-            score_every=250,
-            samples=5000,
-            references=5000,
-            extractor="efficientnet_lite0",
-            log_every=50,
-            seeds=3,
-            learning_rate_scale=2.0,
-            bn_momentum=0.1,
-            average_scale=0.01,
-            resamples=3,
-            tables=("table1",),
-            rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
-        ),
+        _STRUCTURE_TEXTURE_CPU,
         # what a GPU lent for minutes has time for: the paper's width, several runs at once
-        Preset(
+        replace(
+            _CIFAR10_CPU,
             name="cifar10-gpu",
-            dataset="cifar10",
-            resolution=32,
             channels=64,
-            batch_size=64,
-            steps=3000,
             score_every=500,
-            samples=5000,
-            references=10000,
-            extractor="efficientnet_lite0",
-            log_every=50,
             seeds=4,
-            bn_momentum=0.1,
-            learning_rate_scale=2.0,
-            average_scale=0.01,
-            resamples=3,
             tables=("table1",),
             rows=("none", "attention_16", "residual_16"),
         ),
         # the 64 px study on a GPU lent for minutes, at half the paper's width
-        Preset(
-            name="structure-texture-gpu",
-            dataset="structure-texture-64",
-            resolution=64,
-            channels=32,
-            batch_size=32,
-            steps=2000,
-            score_every=500,
-            samples=5000,
-            references=5000,
-            extractor="efficientnet_lite0",
-            log_every=50,
-            seeds=3,
-            learning_rate_scale=2.0,
-            bn_momentum=0.1,
-            average_scale=0.01,
-            resamples=3,
-            tables=("table1",),
-            rows=("none", "attention_8", "attention_16", "attention_32", "residual_16", "residual_32"),
+        replace(
+            _STRUCTURE_TEXTURE_CPU, name="structure-texture-gpu", channels=32, steps=2000, score_every=500
         ),
         # 100k G steps of batch 64, as the CIFAR-10 runs of the literature (PAPER.md, section 3)
-        Preset(
+        replace(
+            _IMAGENET,
             name="cifar10",
             dataset="cifar10",
             resolution=32,
-            channels=64,
             batch_size=64,
             steps=100_000,
-            score_every=5_000,
-            samples=50_000,
-            references=50_000,
-            extractor="inception",
-            log_every=100,
+            score_every=5000,
             seeds=5,
         ),
-        Preset(
+        replace(
+            _IMAGENET,
             name="tiny-imagenet",
             dataset="tiny-imagenet",
             resolution=64,
-            channels=64,
-            batch_size=256,
             steps=100_000,
-            score_every=5_000,
-            samples=50_000,
-            references=50_000,
-            extractor="inception",
-            log_every=100,
-            seeds=3,
+            score_every=5000,
         ),
         # the second codebase's: unlabelled, so for the row recipe_heykeetae alone
         *(
-            Preset(
+            replace(
+                _IMAGENET,
                 name=dataset,
                 dataset=dataset,
                 resolution=64,
-                channels=64,
                 batch_size=64,
-                steps=1_000_000,
                 score_every=50_000,
-                samples=50_000,
-                references=50_000,
-                extractor="inception",
-                log_every=100,
+                seeds=1,
             )
             for dataset in ("celeba", "lsun-church")
         ),
-        # the paper's: 128 px, one million steps, global batch 4 x 64
-        Preset(
-            name="imagenet",
-            dataset="imagenet",
-            resolution=128,
-            channels=64,
-            batch_size=256,
-            steps=1_000_000,
-            score_every=10_000,
-            samples=50_000,
-            references=50_000,
-            extractor="inception",
-            log_every=100,
-            seeds=3,
-        ),
+        _IMAGENET,
     )
 }
 
