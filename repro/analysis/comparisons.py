@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -31,8 +32,9 @@ class Judged:
     """A comparison as its runs stand.
 
     seeds: those that all its rows have. metric: as measured. outcome: the verdict, made at the look `at` (0:
-    none), and latest: what the last look alone would say. looks: by budget, lists of equal length. remark:
-    what a reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
+    none), and latest: what the last look alone would say. looks: by budget, lists of equal length; none where
+    it is unstable. decline: the look at the worse row's own, of a comparison of declines. remark: what a
+    reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
     at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
     published: the paper's own difference in logarithms, by what it is of.
     """
@@ -46,6 +48,7 @@ class Judged:
     at: int = 0
     latest: str = ""
     looks: dict[str, list[Look]] = field(default_factory=dict)
+    decline: Look | None = None
     remark: str = ""
     needed: int | None = None
 
@@ -101,7 +104,11 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
         return judged(**_collapses(plan, c, seeds, broken))
     if seeds < plan.first_look:
         return judged(remark=f"the first look takes {plan.first_look} seeds, {seeds} so far")
-    too_short, remark = _too_short(plan, c, found)
+    # seeds before the first broken run
+    whole = next(
+        (k for k in range(seeds) if any(runs.unstable(records[k]) for records in found.values())), seeds
+    )
+    too_short, remark = _too_short(plan, c, found) if whole >= plan.first_look else (False, "")
     if c.measure == "attention" and c.quantity == "distance":
         reach = _of_uniform(found[c.rows[0]][:seeds], c.block)
         remark = f"a uniform map would reach {1 / reach:.2f} times as far as these" if reach else ""
@@ -109,10 +116,6 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
             remark += ", so this shows only that they are not local"
     if too_short:
         return judged(outcome=TOO_SHORT, remark=remark)
-    # seeds before the first broken run
-    whole = next(
-        (k for k in range(seeds) if any(runs.unstable(records[k]) for records in found.values())), seeds
-    )
     try:
         values = {
             b: np.array(
@@ -128,44 +131,57 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     weights, declared = list(c.gain.values()), (plan.margin, plan.most_seeds, plan.first_look, plan.alpha)
     by_budget = {b: looks(v, weights, *declared, of=len(plan.of(c.claim))) for b, v in values.items()}
     outcomes = [across([str(look.outcome) for look in at]) for at in zip(*by_budget.values(), strict=True)]
-    outcomes = [_beside(o, plan, c, found, study, plan.first_look + i) for i, o in enumerate(outcomes)]
-    latest = outcomes[-1] if whole == seeds else UNSTABLE
+    decline = []  # of the row that the claim says to decline
+    if c.measure == "decline":
+        worse = list(found).index(*c.side(better=False))
+        decline = looks(values[BUDGETS[0]][[worse]], [1.0], *declared)
+        outcomes = [o if own.low > 0 else NOT_DECLINED for o, own in zip(outcomes, decline, strict=True)]
+    elif c.measure == "attention":
+        inert = [
+            _entropy(found[c.rows[0]][: plan.first_look + i], c.block) >= plan.inert_from
+            for i in range(len(outcomes))
+        ]
+        outcomes = [INERT if flat else o for o, flat in zip(outcomes, inert, strict=True)]
     made = settled(outcomes, NOT_DECLINED)
-    if made is not None and latest == UNSTABLE:
-        was = f"was {outcomes[made]} at {plan.first_look + made} seeds"
-        return judged(outcome=UNSTABLE, latest=latest, looks=by_budget, remark=was)
+    if whole < seeds:  # an interval without the run that broke down would flatter its row
+        was = f"was {outcomes[made]} at {plan.first_look + made} seeds" if made is not None else ""
+        return judged(outcome=UNSTABLE, latest=UNSTABLE, remark=was)
+    own = decline[-1 if made is None else made] if decline else None
+    judged = functools.partial(judged, latest=outcomes[-1], looks=by_budget, decline=own)
+    remark = "; ".join(filter(None, (remark, *_few_scores(plan, c, found, study))))
     if made is not None:
-        return judged(
-            outcome=outcomes[made], at=plan.first_look + made, latest=latest, looks=by_budget, remark=remark
-        )
-    if latest == OPEN and all(look[-1].low != look[-1].low for look in by_budget.values()):
-        return judged(
-            latest=latest, remark="all seeds have equal scores, so there is no spread and no interval"
-        )
-    needed = [seeds_needed(v, weights, *declared) for v in values.values()] if latest == OPEN else [None]
+        return judged(outcome=outcomes[made], at=plan.first_look + made, remark=remark)
+    if outcomes[-1] == OPEN and all(look[-1].low != look[-1].low for look in by_budget.values()):
+        return judged(looks={}, remark="all seeds have equal scores, so there is no spread and no interval")
+    needed = [seeds_needed(v, weights, *declared) for v in values.values()]
     return judged(
-        outcome=latest,
-        latest=latest,
-        looks=by_budget,
+        outcome=outcomes[-1],
         remark=remark,
-        needed=None if None in needed else max(needed),
+        needed=None if None in needed or outcomes[-1] != OPEN else max(needed),
     )
 
 
-def _beside(
-    outcome: str, plan: Plan, c: Comparison, found: dict[str, list[dict]], study: Study, seeds: int
-) -> str:
-    """The outcome of a look where the claim asks more than the interval: a map that is not uniform, a row
-    that did decline.
-    """
-    if c.measure == "attention" and _entropy(found[c.rows[0]][:seeds], c.block) >= plan.inert_from:
-        return INERT
-    if c.measure == "decline":
-        (worse,) = c.side(better=False)
-        values = [[quantity(record, c, plan, study, BUDGETS[0], c.metric) for record in found[worse][:seeds]]]
-        own = looks(values, [1.0], plan.margin, plan.most_seeds, plan.first_look, plan.alpha)[-1]
-        return outcome if own.low > 0 else NOT_DECLINED
-    return outcome
+def _few_scores(plan: Plan, c: Comparison, found: dict[str, list[dict]], study: Study) -> list[str]:
+    """Says where a budget leaves a row a single score as its endpoint, and whether that is clear of noise."""
+    out = []
+    for budget in c.budgets if c.measure == "endpoint" else ():
+        for row, records in found.items():
+            steps = set(endpoint_steps(records[0], plan, study, budget, c.rows))
+            if len(steps) > 1 or plan.scores == 1:
+                continue
+            (step,) = steps
+            fids = [score["fid"] for r in records for score in r["scores"] if score["step"] == step]
+            noisy = float(np.mean(fids)) >= _half_of_noise(records)
+            out.append(
+                f"at equal {labels.BUDGETS[budget]} the endpoint of {rows()[row].label} is one score, at step"
+                f" {step:,}{', where FID is above half of what noise gets' if noisy else ''}"
+            )
+    return out
+
+
+def _half_of_noise(records: list[dict]) -> float:
+    """Half of the lowest FID of uniform noise that runs recorded; infinite where none did."""
+    return min((r["noise"]["fid"] / 2 for r in records if r.get("noise")), default=math.inf)
 
 
 def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) -> dict:
@@ -174,23 +190,27 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
     """
     (worse,), (better,) = c.side(better=False), c.side(better=True)
     left, most = plan.most_seeds - seeds, plan.most_seeds
-    extremes = [(broken[worse] + left, broken[better]), (broken[worse], broken[better] + left)]
-    p = min(_fisher(*counts, most) for counts in extremes)  # without seeds left both are the test's own
-    if left and p < plan.alpha:
-        return dict(remark=f"the test is made once, at {most} seeds", needed=most)
-    remark = f"Fisher's exact test, p = {p:.3f}"
-    if left:
-        remark = (
-            f"even if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would"
-            f" give p = {p:.2f}"
-        )
+    found, lowest = OPEN, 1.0
+    for row, other, level, outcome in (
+        (worse, better, plan.alpha, SUPPORTED),
+        (better, worse, plan.alpha / len(plan.of(c.claim)), CONTRADICTED),
+    ):
+        p = _fisher(broken[row] + left, broken[other], most)  # if all that are left of this row collapse
+        lowest = min(lowest, p)
+        if p < level and broken[row] + left > broken[other]:
+            if left:
+                return dict(remark=f"the test is made once, at {most} seeds", needed=most)
+            found = outcome
+    remark = (
+        f"even if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would give"
+        f" p = {lowest:.2f}"
+        if left
+        else f"Fisher's exact test, p = {lowest:.3f}"
+    )
     if not any(broken.values()):
-        none = f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could"
-        return dict(
-            outcome=NOT_TESTABLE, at=seeds, latest=NOT_TESTABLE, remark=f"{none}; {remark}" if left else none
-        )
-    outcome = OPEN if p >= plan.alpha else SUPPORTED if broken[worse] > broken[better] else CONTRADICTED
-    return dict(outcome=outcome, at=seeds, latest=outcome, remark=remark)
+        none = f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could (95 % interval)"
+        found, remark = NOT_TESTABLE, f"{none}. Even{remark[4:]}" if left else none
+    return dict(outcome=found, at=seeds, latest=found, remark=remark)
 
 
 def _fisher(collapsed: int, beside: int, seeds: int) -> float:
@@ -302,19 +322,14 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
     """
     if c.measure == "attention":
         return False, ""  # of one row, and of no score
-    half = [
-        r["noise"]["fid"] / 2
-        for records in found.values()
-        for r in records[: plan.first_look]
-        if r.get("noise")
-    ]
+    bound = _half_of_noise([r for records in found.values() for r in records[: plan.first_look]])
     sides = [
         [r["final"]["fid"] for row in c.side(better) for r in found[row][: plan.first_look] if r.get("final")]
         for better in (True, False)
     ]
-    if not half or not all(sides):
+    if bound == math.inf or not all(sides):
         return False, ""
-    bound, means = min(half), [float(np.mean(side)) for side in sides]
+    means = [float(np.mean(side)) for side in sides]
     behind = [mean >= bound for mean in means]
     digits = int(round(bound) in map(round, means))  # where whole numbers would tie
     shown = [f"{value:,.{digits}f}" for value in (*means, bound)]

@@ -18,7 +18,7 @@ from .effects import effects_in_words
 from .lottery import spreads_in_words
 from .plan import read as read_plan
 from .sentences import brief, sentence
-from .standings import Standing, standings
+from .standings import Standing, seconds_a_step, standings
 from .statistics import OPEN, share
 from .verdicts import NO_PLAN, NOT_TRIED, verdicts
 
@@ -82,8 +82,8 @@ def _chance(found: list[Standing]) -> str:
     )
 
 
-def equal_time(study: Study, tables: Iterable[paper.Table]) -> list[str]:
-    """The order of rows at equal updates of G beside that at equal time, where a step of some costs more."""
+def equal_cost(study: Study, tables: Iterable[paper.Table]) -> list[str]:
+    """The order of rows at equal updates of G beside that at equal cost, where a step of some costs more."""
     found = standings(study, tables)
     dearer = [row for row in found if row.cost >= DEARER_FROM]
     if not dearer or too_short(study, found):
@@ -91,10 +91,18 @@ def equal_time(study: Study, tables: Iterable[paper.Table]) -> list[str]:
     budget = min(row.last_step * row.cost for row in found)
     updates = min(row.last_step for row in found)
     by_updates = {row.label: row.fid(updates) for row in found}
-    by_time = {row.label: row.fid(budget / row.cost) for row in found}
-    first = [min(of, key=of.get) for of in (by_updates, by_time)]
-    by = "the plan's cost of a step" if read_plan(study) else "the measured training time"
-    costs = _joined([f"{row.cost:.1f} times as long for {row.label}" for row in dearer])
+    by_cost = {row.label: row.fid(budget / row.cost) for row in found}
+    first = [min(of, key=of.get) for of in (by_updates, by_cost)]
+    costs = _joined([f"{row.cost:.1f} times as much for {row.label}" for row in dearer])
+    if read_plan(study):
+        least = min(seconds_a_step(row.records) for row in found)
+        times = [seconds_a_step(row.records) / least for row in dearer]
+        costs += (
+            " as for the cheapest row, by the plan, which counts arithmetic; measured, on machines that did"
+            f" other work too: {_joined([f'{of:.1f}' for of in times])}"
+        )
+    else:
+        costs += " as for the cheapest row, by the measured training time"
     told = (
         f"{first[0]} has the lowest mean both times."
         if first[0] == first[1]
@@ -102,8 +110,8 @@ def equal_time(study: Study, tables: Iterable[paper.Table]) -> list[str]:
         " verdict."
     )
     return [
-        f"**Equal time.** A step takes {costs} as for the cheapest row ({by}). At equal updates of G the"
-        f" order is {_listed(by_updates)}. At equal time it is {_listed(by_time)}. {told}"
+        f"**Equal cost.** A step costs {costs}. At equal updates of G the order is {_listed(by_updates)}. At"
+        f" equal cost it is {_listed(by_cost)}. {told}"
     ]
 
 
@@ -210,7 +218,7 @@ PARTS: dict[str, Callable[[Study], list[str]]] = {  # what the notebooks tell, b
         *order(s, [paper.TABLE1]),
         *uniform(s, [paper.TABLE1]),
     ],
-    "table2": lambda s: [*judged(s, "C6"), *order(s, [paper.TABLE2]), *equal_time(s, [paper.TABLE2])],
+    "table2": lambda s: [*judged(s, "C6"), *order(s, [paper.TABLE2]), *equal_cost(s, [paper.TABLE2])],
     "figure3": lambda s: [*judged(s, "C1", "C2"), *stability(s, _TABLES)],
     "stress": lambda s: [*judged(s, "C1", "C2"), *collapses(s, paper.STRESS)],
     "figure5": lambda s: [*judged(s, "C7"), *uniform(s, [paper.TABLE1, paper.TABLE2])],
@@ -220,7 +228,7 @@ PARTS: dict[str, Callable[[Study], list[str]]] = {  # what the notebooks tell, b
     "report": lambda s: [
         *judged(s),
         *order(s, _TABLES),
-        *equal_time(s, [paper.TABLE2]),
+        *equal_cost(s, [paper.TABLE2]),
         *stability(s, _TABLES),
         *uniform(s, _TABLES),
         *spreads_in_words(s),
@@ -241,7 +249,8 @@ def where_it_holds(study: Study) -> str:
     return (
         f"These figures are for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
         f" {p.channels}, {p.steps:,} updates of batch {p.batch_size} and"
-        f" {study.seeds} training seed{'s' if study.seeds > 1 else ''} a row. Other scales may differ."
+        f" {setting.seeds(study)} training seed{'s' if study.seeds > 1 else ''} a row. Other scales may"
+        " differ."
     )
 
 

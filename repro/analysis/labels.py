@@ -38,6 +38,7 @@ ATTENTION = {  # quantity of attention.statistics -> what it is
     "colour_3x3": "colour difference under equal attention to the nearest 3x3 keys (grey levels)",
 }
 
+BUDGETS = {"G updates": "G updates", "D updates": "D updates", "cost": "declared cost"}  # of plan.BUDGETS
 PIXELS = ("consistency", "consistency_mirrored", "consistency_turned", "diversity")  # no extractor in them
 EXTRACTOR_LABELS = {
     "efficientnet_lite0": "EfficientNet-Lite0",

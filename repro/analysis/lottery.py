@@ -5,7 +5,6 @@ that are scored: standard deviations and shares with intervals.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -51,33 +50,46 @@ def spreads(study: Study) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _over_seeds(study: Study, table: paper.Table, *rows: str) -> tuple[float, int, int]:
+def _over_seeds(study: Study, table: paper.Table, *rows: str) -> tuple[float, float, int]:
     """Variance of ln FID over the training seeds of a row of the table, pooled over the rows named or over
     all; its degrees of freedom, and how many runs there are.
     """
-    by_row: dict[str, list[float]] = {}
+    by_row: dict[str, dict[int, float]] = {}
     for (row, seed), record in frames.records(study, table).items():
         # seed 0 of a row of one stream is the run of the row with all three
         pinned = next(of.pinned for of in table.rows if of.name == row)
         if record["status"] == "complete" and (not rows or row in rows) and not (pinned and seed == 0):
-            by_row.setdefault(row, []).append(math.log(record["final"]["fid"]))
-    return _pooled(by_row.values())
+            by_row.setdefault(row, {})[seed] = math.log(record["final"]["fid"])
+    return _pooled(by_row)
 
 
-def _resampled(study: Study) -> tuple[float, int, int]:
+def _resampled(study: Study) -> tuple[float, float, int]:
     """The same over the sampling seeds of one generator, pooled over the generators of Table 1."""
     return _pooled(
-        [math.log(score["fid"]) for score in (record["final"], *record["resampled"])]
-        for record in frames.records(study, paper.TABLE1).values()
-        if record.get("resampled")
+        {
+            run: dict(enumerate(math.log(score["fid"]) for score in (record["final"], *record["resampled"])))
+            for run, record in frames.records(study, paper.TABLE1).items()
+            if record.get("resampled")
+        }
     )
 
 
-def _pooled(groups: Iterable[list[float]]) -> tuple[float, int, int]:
-    groups = [np.array(values) for values in groups]
-    dof = sum(len(values) - 1 for values in groups)
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in groups)
-    return (squares / dof if dof else math.nan), dof, sum(map(len, groups))
+def _pooled(groups: dict[object, dict[int, float]]) -> tuple[float, float, int]:
+    """The pooled variance of groups of values by seed, its degrees of freedom, and how many values there are.
+
+    Groups that share their seeds do not vary apart: of R groups whose values correlate by r on average, the
+    variance of the pooled variance is 1 + (R - 1) r^2 times as large, and the degrees of freedom are as many
+    times fewer (normal values, all pairs of groups alike).
+    """
+    frame = pd.DataFrame(groups)
+    frame = frame.loc[:, frame.count() > 1]
+    dof = int((frame.count() - 1).sum())
+    if not dof:
+        return math.nan, 0, frame.size
+    correlations = frame.corr().to_numpy()[~np.eye(frame.shape[1], dtype=bool)]
+    r = float(np.nanmean(correlations)) if np.isfinite(correlations).any() else 0.0
+    squares = float(((frame - frame.mean()) ** 2).sum().sum())
+    return squares / dof, dof / (1 + (frame.shape[1] - 1) * r**2), int(frame.count().sum())
 
 
 def show_spreads(study: Study) -> pd.DataFrame:
@@ -110,15 +122,17 @@ def spreads_in_words(study: Study) -> list[str]:
     of = lambda source: f"{frame.loc[source, 'sd']:.1f} per cent"
     between = lambda source: "{sd_low:.1f} to {sd_high:.1f}".format(**frame.loc[source])
     text = [
-        f"**Another training seed moves FID by {of(POOLED)}** (standard deviation, pooled over the"
-        f" {frame.loc[POOLED, 'seeds']} runs of Table 1; {between(POOLED)})."
+        f"**Between training seeds FID has a standard deviation of {of(POOLED)}** (pooled over the"
+        f" {frame.loc[POOLED, 'seeds']} runs of Table 1, whose rows share their seeds; 95 % interval"
+        f" {between(POOLED)})."
     ]
     if SAMPLED in frame.index:
         times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]
         text.append(
-            f"**Other samples of one generator move it by {of(SAMPLED)}** ({between(SAMPLED)}), which is"
-            f" {times:.0f} times less. “The FID Lottery” (arXiv 2606.20536) reports 3.2 times, for another"
-            " family of models, trained to the end."
+            f"**Between sets of {study.preset.samples:,} samples of one generator it is {of(SAMPLED)}**"
+            f" ({between(SAMPLED)}), which is {times:.0f} times less. “The FID Lottery” (arXiv 2606.20536)"
+            " reports 3.2 times, for another family of models, trained to the end, and its own number of"
+            " samples."
         )
     alone = [row.label for row in paper.STREAM_TABLE.rows[1:] if row.label in frame.index]
     if alone:

@@ -106,8 +106,8 @@ def threats(study: Study):
         + (
             "One training seed has no interval: any difference here may be chance."
             if one
-            else f"{study.seeds} training seeds give wide intervals. An interval with 0 in it is no proof of"
-            " no effect: *no difference* needs the whole interval inside the margin."
+            else f"{setting.seeds(study)} training seeds give wide intervals. An interval with 0 in it is no"
+            " proof of no effect: *no difference* needs the whole interval inside the margin."
         )
         + "\n* **Rows.** Learning rates are scaled alike for all rows and tuned for none: a row could gain"
         " from rates of its own.",

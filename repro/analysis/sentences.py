@@ -51,11 +51,11 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
         )
     at = {budget: j.look(budget) for budget in j.looks}
     outcome = _of_outcome(j, plan, study.preset)
-    text = f"{compared(j, study)}: {outcome}. {_changes(j, at)} ({j.at or j.seeds} seeds)."
+    text = f"{compared(j, study)}: {outcome}. {_changes(j, at, study)} ({j.at or j.seeds} seeds)."
     if j.outcome == OPEN:
         text += (
-            f" If the spread stays, about {j.needed} seeds would narrow the interval to"
-            f" ±{per_cent(plan.margin, 0)} per cent; a difference beyond that would then show."
+            f" If the spread stays, {j.needed} seeds find a true difference as large as the margin (a factor"
+            f" of {math.exp(plan.margin):.2f}) half of the time."
             if j.needed
             else _left_open(j, plan)
         )
@@ -64,10 +64,8 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
         text += f" With all {next(iter(last.values())).seeds} seeds: {_ranges(j, last)}"
         text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
     if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
-        text += (
-            f" A change as large as the paper's {per_cent(max(j.published.values(), key=abs), 0)} per cent is"
-            " not seen."
-        )
+        largest = max(j.published.values(), key=abs)
+        text += f" A change as large as the paper's, {_differs(-largest)}, is not seen."
     return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
 
 
@@ -76,7 +74,8 @@ def brief(j: Judged, study: Study) -> str:
     if not j.looks or j.outcome == UNSTABLE:
         return f"{compared(j, study)}: {j.outcome}."
     at = {budget: j.look(budget) for budget in j.looks}
-    return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at)} ({j.at or j.seeds} seeds)."
+    text = f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({j.at or j.seeds} seeds)."
+    return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
 
 
 def compared(j: Judged, study: Study) -> str:
@@ -126,10 +125,7 @@ def _of_outcome(j: Judged, plan: Plan, preset: Preset) -> str:
         DEPENDS: "better at one budget and worse at another",
         TOO_SHORT: "too short to rank",
         INERT: "the map is uniform within 1 per cent, so it says nothing",
-        NOT_DECLINED: (
-            f"{names(j.comparison, j.comparison.side(better=False), preset)} has not declined at this budget,"
-            " so there is no decline to remove"
-        ),
+        NOT_DECLINED: "nothing declined yet",
     }[j.outcome]
 
 
@@ -137,38 +133,60 @@ def _as_outcome(outcome: str) -> str:
     return {UNSTABLE: "unstable (a later run broke down)"}.get(outcome, outcome)
 
 
-def _changes(j: Judged, at: dict[str, Look]) -> str:
+def _changes(j: Judged, at: dict[str, Look], study: Study) -> str:
     """How the better side's score differs from the worse side's, at one look of each budget."""
-    if j.comparison.measure == "attention":
-        what = "The colour difference" if j.comparison.quantity == "colour" else "The distance"
-    else:
-        name = labels.METRICS.get(j.metric, (j.metric,))[0]
-        what = f"{name[0].upper()}{name[1:]}"
-        if j.comparison.measure == "decline":
-            what = f"The ratio of {name} in the last quarter of training to that in the third"
+    name = labels.METRICS.get(j.metric, (j.metric,))[0]
+    if j.comparison.measure == "decline":
+        return f"{_declines(j, name, study)} is {_ranges(j, at)}"
+    what = {
+        "interaction": f"The ratio of {name} of structured classes to that of textured ones",
+        "structured": f"{name} of structured classes",
+        "attention": "The colour difference" if j.comparison.quantity == "colour" else "The distance",
+    }.get(j.comparison.measure, f"{name[0].upper()}{name[1:]}")
     return f"{what} is {_ranges(j, at)}"
+
+
+def _declines(j: Judged, name: str, study: Study) -> str:
+    """How far the row that the claim says to decline does, and the start of how another differs from it."""
+    better, worse = (names(j.comparison, j.comparison.side(side), study.preset) for side in (True, False))
+    text = f"For {worse}, {name} in the last quarter of training against that in the third is"
+    text += f" {_between(*_ends(j.decline))}"
+    if j.outcome == NOT_DECLINED:
+        text += f", so {'there is no decline to remove' if j.decline.high < 0 else 'no decline is shown'}"
+    return f"{text}. With {better} this ratio"
 
 
 def _ranges(j: Judged, at: dict[str, Look]) -> str:
     """Estimate and interval of a difference, one for each budget."""
     parts = [_range(j, look) for look in at.values()]
     if len(parts) > 1:
-        parts = [f"{part} at equal {budget}" for part, budget in zip(parts, at, strict=True)]
+        parts = [f"{part} at equal {labels.BUDGETS[budget]}" for part, budget in zip(parts, at, strict=True)]
     return "; ".join(parts)
 
 
 def _range(j: Judged, look: Look) -> str:
     c = j.comparison
     grows = labels.METRICS[j.metric][1] if c.measure != "attention" else c.quantity != "colour"
-    estimate, low, high = (float(v) if grows else -float(v) for v in (look.estimate, look.low, look.high))
-    return f"{_differs(estimate)}, between {_differs(min(low, high))} and {_differs(max(low, high))}"
+    estimate, low, high = _ends(look) if grows else (-v for v in _ends(look))
+    return _between(estimate, min(low, high), max(low, high))
+
+
+def _ends(look: Look) -> tuple[float, float, float]:
+    return float(look.estimate), float(look.low), float(look.high)
+
+
+def _between(estimate: float, low: float, high: float) -> str:
+    """A difference of logarithms and its interval; as factors throughout where one end doubles."""
+    if high >= math.log(2):
+        return (
+            f"{math.exp(estimate):.2f} times as large, between {math.exp(low):.2f} and {math.exp(high):.2f}"
+        )
+    return f"{_differs(estimate)}, between {_differs(low)} and {_differs(high)}"
 
 
 def _differs(value: float) -> str:
     """A difference of logarithms as how much lower or higher a score is."""
     share = math.expm1(value)
-    if share >= 1:
-        return f"{1 + share:.1f} times as large"
     return f"{100 * abs(share):.1f} % {'higher' if share > 0 else 'lower'}"
 
 
@@ -192,8 +210,8 @@ def _left_open(j: Judged, plan: Plan) -> str:
     widest = max(float(look[-1].high - look[-1].low) / 2 for look in j.looks.values())
     if j.seeds >= plan.most_seeds:
         return (
-            f" It stays open at {plan.most_seeds} seeds; with this spread they find a true difference of"
-            f" {per_cent(widest, 0)} per cent half of the time."
+            f" The study takes no more seeds, so it stays open. With this spread, {plan.most_seeds} seeds"
+            f" find a true difference of a factor of {math.exp(widest):.2f} half of the time."
         )
     return f" More than {plan.most_seeds} seeds would be needed at the present spread."
 
@@ -205,4 +223,4 @@ def _of_collapses(j: Judged) -> str:
         + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
         for row in (worse, better)
     ]
-    return "; ".join(counts) + (f" ({j.remark})." if j.remark else ".")
+    return f"{'; '.join(counts)}." + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")

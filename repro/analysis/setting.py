@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pandas as pd
 
@@ -116,6 +117,14 @@ def recipe_frame(preset: Preset, table: paper.Table) -> pd.DataFrame:
     return shown[[c for c in shown if c in ("", "note") or shown[c].nunique() > 1]]
 
 
+def seeds(study: Study) -> str:
+    """How many training seeds its rows have run with: "3", "6 to 8"."""
+    tables = [paper.WITH_NOTEBOOK[name] for name in study.preset.tables]
+    done = {(record["row"], seed) for of in tables for (_, seed), record in records(study, of).items()}
+    counts = Counter(row for row, _ in done).values() or [study.seeds]
+    return str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+
+
 def setup(study: Study) -> pd.DataFrame:
     """The scale of the study in a few lines for a reader."""
     p = study.preset
@@ -125,7 +134,7 @@ def setup(study: Study) -> pd.DataFrame:
         "budget": f"{p.steps:,} generator updates of batch {p.batch_size}",
         "learning rates": f"the recipe's times {p.learning_rate_scale:g}",
         "batch-norm momentum": "the recipe's" if p.bn_momentum is None else f"{p.bn_momentum:g}",
-        "training seeds": str(study.seeds),
+        "training seeds": seeds(study),
         "scores": definition(study),
         "for scale": scale(study) or "not recorded",
         "final and best": f"final is the last step; best is the {runs.SELECTION}",

@@ -16,7 +16,7 @@ from .plan import read as read_plan
 @dataclass(frozen=True)
 class Standing:
     """A row among others: its label, records by seed, D updates a step, and what a step costs (the cheapest
-    row's is 1).
+    row's is 1), as declared or measured.
     """
 
     label: str
@@ -60,5 +60,10 @@ def _cost(row: str, records: list[dict], plan) -> float:
     """What a step costs: as the plan declares it, else the seconds that training took."""
     if plan is not None and row in plan.cost:
         return plan.cost[row]
+    return seconds_a_step(records)
+
+
+def seconds_a_step(records: list[dict]) -> float:
+    """The median over runs of what training took: they may have shared their machines."""
     seconds = [r["provenance"].get("train_seconds", r["provenance"]["wall_seconds"]) for r in records]
-    return float(np.mean([s / r["step"] for s, r in zip(seconds, records, strict=True)]))
+    return float(np.median([s / r["step"] for s, r in zip(seconds, records, strict=True)]))

@@ -14,11 +14,10 @@ from . import labels
 from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
 from .plan import Plan
 from .plan import read as read_plan
-from .sentences import FACTOR_FROM, compared, interval, per_cent, sentence
-from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, any_false
+from .sentences import FACTOR_FROM, brief, compared, interval, sentence
+from .statistics import CONTRADICTED, OPEN, any_false
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
-JUDGED = (SUPPORTED, CONTRADICTED, NO_DIFFERENCE, DEPENDS, OPEN, MIXED)
 MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
 COLUMNS = ("claim", "statement", "verdict", "finding")
 
@@ -27,12 +26,9 @@ def of_claim(outcomes: Sequence[str]) -> str:
     """The verdict on a claim from the outcomes of its comparisons: contradicted by one, supported and "no
     difference" by all.
     """
-    for one in (CONTRADICTED, UNSTABLE, TOO_SHORT):
-        if one in outcomes:
-            return one
     if len(set(outcomes)) == 1:
         return outcomes[0]
-    return next((one for one in (OPEN, INERT) if one in outcomes), MIXED)
+    return next((one for one in (CONTRADICTED, UNSTABLE, OPEN, TOO_SHORT, INERT) if one in outcomes), MIXED)
 
 
 def verdicts(study: Study, *names: str) -> pd.DataFrame:
@@ -64,7 +60,7 @@ def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
         (remark,) = waiting
         return f"{remark[0].upper()}{remark[1:]}."
     told = own if len(own) <= MOST_SENTENCES else _deciding(own)
-    return " ".join([*_counts(own), *_by_budget(own), *(sentence(j, plan, study) for j in told)])
+    return " ".join([*_counts(own), *_by_budget(own, plan, study), *(sentence(j, plan, study) for j in told)])
 
 
 def _deciding(own: list[Judged]) -> list[Judged]:
@@ -84,14 +80,19 @@ def _counts(own: list[Judged]) -> list[str]:
     return [f"{len(own)} comparisons: {', '.join(counts)}."]
 
 
-def _by_budget(own: list[Judged]) -> list[str]:
-    """In how many comparisons the estimate is as claimed, at each of several budgets."""
+def _by_budget(own: list[Judged], plan: Plan, study: Study) -> list[str]:
+    """In how many comparisons the estimate is as claimed, at each of several budgets, and by how much FID
+    differs.
+    """
     budgets = own[0].comparison.budgets
-    if len(own) <= MOST_SENTENCES or len(budgets) == 1 or all(j.outcome != OPEN for j in own):
+    if len(own) <= MOST_SENTENCES or len(budgets) == 1:
         return []
-    ahead = {budget: [float(j.looks[budget][-1].estimate) > 0 for j in own if j.looks] for budget in budgets}
-    parts = [f"{sum(of)} of {len(of)} at equal {budget}" for budget, of in ahead.items()]
-    return [f"Estimates that are as claimed: {', '.join(parts)}; a claim has to hold at every budget."]
+    ahead = {budget: [float(j.look(budget).estimate) > 0 for j in own if j.looks] for budget in budgets}
+    parts = [f"{sum(of)} of {len(of)} at equal {labels.BUDGETS[budget]}" for budget, of in ahead.items()]
+    return [
+        f"As the paper claims: {', '.join(parts)}. A claim has to hold at every budget.",
+        *(brief(j, study) for j in own if j.metric == plan.metric),
+    ]
 
 
 def in_words(study: Study) -> str:
@@ -108,17 +109,12 @@ def in_words(study: Study) -> str:
                 else "`repro plan` writes one."
             )
         )
-    found = verdicts(study)
-    tested = [
-        len(plan.of(claim))
-        for claim, verdict in zip(found["claim"], found["verdict"], strict=True)
-        if verdict in JUDGED
-    ]
+    tested = [len(own) for claim in claims.CLAIMS if (own := plan.of(claim.name))]
     text = [
         f"The plan was declared on {plan.declared}: the endpoint is the mean of ln"
         f" {labels.METRICS[plan.metric][0]} over the last {plan.scores} scores up to step {plan.step:,},"
-        f" “no difference” is an interval within ±{per_cent(plan.margin, 0)} per cent, and looks are taken"
-        f" from {plan.first_look} to at most {plan.most_seeds} seeds."
+        f" “no difference” is an interval within a factor of {math.exp(plan.margin):.2f} either way, and"
+        f" {_looks_in_words(plan)}."
     ]
     text += plan.raw.get("notes", ())
     for change in plan.changes:
@@ -126,13 +122,18 @@ def in_words(study: Study) -> str:
             f"**Exploratory**: the plan changed on {change['date']} after {change['after_seeds']} seeds had"
             f" run ({', '.join(change['fields'])})."
         )
-    if tested:
-        text.append(
-            f"{len(tested)} claim{'s are' if len(tested) > 1 else ' is'} tested, each at"
-            f" {plan.alpha:.0%}. If nothing differs, the chance that at least one is wrongly supported or"
-            f" contradicted is about {any_false(tested, plan.alpha):.0%} in this study."
-        )
+    text.append(
+        f"It names {len(tested)} claim{'s' if len(tested) > 1 else ''}, each tested at {plan.alpha:.0%}. If"
+        " nothing differs, the chance that at least one is wrongly supported or contradicted is at most about"
+        f" {any_false(tested, plan.alpha):.0%} in this study."
+    )
     return " ".join([*text, *_made(study, plan)])
+
+
+def _looks_in_words(plan: Plan) -> str:
+    if plan.first_look == plan.most_seeds:
+        return f"one look is taken, at {plan.first_look} seeds"
+    return f"looks are taken from {plan.first_look} to at most {plan.most_seeds} seeds"
 
 
 def _made(study: Study, plan: Plan) -> list[str]:
@@ -148,16 +149,26 @@ def _made(study: Study, plan: Plan) -> list[str]:
     on_gpu = records[0]["provenance"]["device"] == "cuda"
     how = "added up, several at a time on one GPU" if on_gpu else "on one core each"
     text = [f"The {len(records)} runs took {_hours(records):.1f} hours, {how}."]
-    for what, found in (
-        ("revisions of the code", {runs.revision(r) for r in records}),
-        (
-            "kinds of processor, which differ in the last digits",
-            {r["provenance"]["processor"] for r in records},
-        ),
-    ):
-        if len(found) > 1:
-            text.append(f"They are of {len(found)} {what} ({', '.join(sorted(found))}).")
+    revisions = {runs.revision(r) for r in records}
+    if len(revisions) > 1:
+        text.append(f"They are of {len(revisions)} revisions of the code ({', '.join(sorted(revisions))}).")
+    kinds: dict[str, set[int]] = {}
+    for r in records:
+        kinds.setdefault(r["provenance"]["processor"], set()).add(r["config"]["seed"])
+    if len(kinds) > 1:
+        each = ", ".join(f"{name}: seeds {_listed(seeds)}" for name, seeds in sorted(kinds.items()))
+        text.append(
+            f"They ran on {len(kinds)} kinds of processor ({each}), and the same seed gives another model on"
+            " another kind."
+        )
     return text
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    """Seeds as "0 to 4" where none is left out, else one by one."""
+    seeds = sorted(seeds)
+    whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
+    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
 
 
 def _hours(records: Iterable[dict]) -> float:
@@ -226,11 +237,11 @@ def comparisons(study: Study) -> pd.DataFrame:
 def show_comparisons(study: Study) -> pd.DataFrame:
     """`comparisons` for a reader; strings throughout."""
     frame = comparisons(study)
-    number = lambda v: (
+    number = lambda v, *ends: (
         "–"
         if v != v
         else f"{v:+.1f} %"
-        if abs(v) <= 100 * FACTOR_FROM
+        if max(map(abs, (v, *ends))) <= 100 * FACTOR_FROM
         else f"a factor of {math.exp(v / 100):.2f}"
     )
     between = lambda low, high: "–" if low != low else interval(low / 100, high / 100, " %")
@@ -249,11 +260,11 @@ def show_comparisons(study: Study) -> pd.DataFrame:
             {
                 "claim": line.claim,
                 "comparison": line.comparison,
-                "at equal": line.budget,
+                "at equal": labels.BUDGETS[line.budget],
                 f"paper ({paper.SETTING})": number(line.paper),
                 "paper, same size relative to the image": number(line.paper_relative),
                 "seeds": str(line.seeds),
-                "gain": number(line.gain),
+                "gain": number(line.gain, *(() if line.low != line.low else (line.low, line.high))),
                 "interval": between(line.low, line.high),
                 "outcome": line.outcome,
                 "latest interval": "–" if line.low != line.low else latest,

@@ -71,7 +71,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
         -100 * margin,
         100 * margin,
         color="0.87",
-        label=f"“no difference”: all of the interval within ±{100 * math.expm1(margin):.0f} %",
+        label=f"“no difference”: all of the interval within a factor of {math.exp(margin):.2f}",
     )
     axis.axvline(0, color="0.3", linewidth=1)
     _intervals(axis, frame, "gain", 0, "ours, with the interval of this look")
@@ -87,7 +87,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
     axis.set(yticks=frame.index, ylim=(len(frame) - 0.4, -0.6), xlim=(-reach, reach))
     budgets = frame["budget"].nunique() > 1
     names = frame["claim"] + ": " + frame["comparison"]
-    names += (", at equal " + frame["budget"]) if budgets else ""
+    names += (", at equal " + frame["budget"].map(labels.BUDGETS)) if budgets else ""
     axis.set_yticklabels([textwrap.fill(name, 64) for name in names], fontsize=9)
     if ours > FACTORS_FROM:
         factors = [f for f in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if abs(100 * math.log(f)) < reach]

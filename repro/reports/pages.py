@@ -137,7 +137,7 @@ def _row_page(
 
 
 def _seeds(study: Study) -> str:
-    return "1 training seed" if study.seeds == 1 else f"{study.seeds} training seeds"
+    return "1 training seed" if study.seeds == 1 else f"{setting.seeds(study)} training seeds"
 
 
 def _effects(study: Study, folder: str) -> list[str]:

@@ -82,7 +82,9 @@ def learned(studies: list[Study]) -> str:
                     "verdict": verdict,
                     "seeds": own["latest_seeds"].max(),
                     "hours of its runs": f"{own['hours'].max():.1f}",
-                    "seeds for an interval of ±10 %": _seeds(needed, verdict, read_plan(study).most_seeds),
+                    "seeds for an interval as narrow as the margin": _seeds(
+                        needed, verdict, read_plan(study).most_seeds
+                    ),
                 }
             )
     table = pd.DataFrame(lines)

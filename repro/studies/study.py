@@ -126,8 +126,8 @@ class Study:
 
     @classmethod
     def in_folder(cls, source: str) -> Study:
-        """The study that a folder such as results/smoke holds, with as many training seeds as all rows of
-        some table have.
+        """The study that a folder such as results/smoke holds, with as many training seeds as its fullest
+        row has.
 
         Raises ReproError when it has no runs.
         """
@@ -137,17 +137,7 @@ class Study:
             raise ReproError(
                 f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke."
             )
-        studies = [
-            cls(folder.name, count, executor="none", out=str(folder.parent))
-            for count in range(max(seeds) + 1, 0, -1)
-        ]
-        here = lambda study, name: (
-            (tasks := study.tasks([name])) and all(study.run(t.row, t.seed).json_path.exists() for t in tasks)
-        )
-        return next(
-            (study for study in studies if any(here(study, name) for name in study.possible_tables)),
-            studies[0],
-        )
+        return cls(folder.name, max(seeds) + 1, executor="none", out=str(folder.parent))
 
     @property
     def possible_tables(self) -> Iterable[str]:
@@ -155,8 +145,11 @@ class Study:
         return self.preset.tables if self.preset.rows else paper.WITH_NOTEBOOK
 
     def finished_tables(self) -> list[str]:
-        """The tables with a finished run for each of their rows and seeds."""
-        return [name for name in self.possible_tables if self.tasks([name]) and not self.missing([name])]
+        """The tables of whose every row training seed 0 is finished; of further seeds a row shows those that
+        it has.
+        """
+        first = Study(self.preset.name, out=str(self.out))
+        return [name for name in self.possible_tables if first.tasks([name]) and not first.missing([name])]
 
     @property
     def folder(self) -> Path:

@@ -28,3 +28,12 @@ def pair(study_of, declare, better, worse, **more):
 
 def scaled(values, by):
     return [by * value for value in values]
+
+
+def with_status(study, **broken):
+    """The study with the seeds named of the rows named collapsed."""
+    for row, seeds in broken.items():
+        for seed in seeds:
+            run = study.run(row, seed)
+            run.write(run.read() | {"status": "collapsed"})
+    return study

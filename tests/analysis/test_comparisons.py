@@ -1,5 +1,6 @@
 """Outcomes of comparisons from made-up runs whose answers are known."""
 
+import json
 import math
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from scipy import stats
 
 from repro.analysis import comparisons as c
+from repro.analysis import published
 from repro.analysis import statistics as s
 from repro.analysis import verdicts as v
-from tests.analysis.helpers import GOOD, LEVELS, judged, pair, scaled
+from tests.analysis.helpers import GOOD, LEVELS, judged, pair, scaled, with_status
 
 
 def test_a_look_by_hand(study_of, declare):
@@ -51,7 +53,7 @@ def test_a_spread_that_says_nothing_is_open_with_the_seeds_needed(study_of, decl
     (j,) = c.judge(study)
     assert j.outcome == s.OPEN and 3 < j.needed <= 10
     assert (
-        f"about {j.needed} seeds would narrow the interval to ±10 per cent"
+        f"{j.needed} seeds find a true difference as large as the margin (a factor of 1.10) half of the time"
         in v.verdicts(study, "C5")["finding"].item()
     )
 
@@ -100,6 +102,7 @@ def test_a_run_that_breaks_down_leaves_no_interval_and_is_never_dropped(study_of
     (j,) = c.judge(study)
     assert j.outcome == c.UNSTABLE and sum(j.broken.values()) == 1
     assert "unstable, 1 of 20 runs broke down" in v.verdicts(study, "C5")["finding"].item()
+    assert v.comparisons(study)["low"].isna().all()  # an interval without that run would flatter its row
     for seed in range(10):
         for row in ("attention_16", "residual_16"):
             run = study.run(row, seed)
@@ -149,6 +152,25 @@ def test_too_short_to_rank(study_of, declare, fids, short):
     assert ("only one side is below half of noise's FID" in j.remark) == (fids == (1200, 900))
 
 
+def test_a_row_that_broke_down_is_unstable_not_too_short(study_of, declare):
+    study = pair(study_of, declare, [1200] * 3, [1300] * 3)
+    for row in ("attention_16", "residual_16"):
+        for seed in range(3):
+            run = study.run(row, seed)
+            run.write(run.read() | {"noise": {"fid": 2000.0}})
+    assert c.judge(study)[0].outcome == c.TOO_SHORT
+    assert c.judge(with_status(study, attention_16=[1]))[0].outcome == c.UNSTABLE
+
+
+def test_a_budget_that_leaves_one_score_says_so(study_of, declare):
+    study = declare(study_of({"sagan": GOOD, "sngan_projection": GOOD, "acgan": GOOD}))
+    plan = json.loads((study.folder / "plan.json").read_text())
+    plan["endpoint"]["scores"] = 2
+    (study.folder / "plan.json").write_text(json.dumps(plan))
+    fid = next(j for j in judged(study, "C6") if "sngan_projection" in j.comparison.rows)
+    assert "at equal D updates the endpoint of SNGAN-projection is one score, at step 2" in fid.remark
+
+
 @pytest.mark.parametrize(
     "row, resolution, other",
     [
@@ -160,4 +182,46 @@ def test_too_short_to_rank(study_of, declare, fids, short):
     ],
 )
 def test_the_papers_row_at_the_same_size_relative_to_the_image(row, resolution, other):
-    assert c._at_128(row, resolution) == other
+    assert published._at_128(row, resolution) == other
+
+
+def test_c1_counts_collapses_once_at_the_most_seeds(study_of, declare):
+    early = declare(study_of({"sn_d": GOOD[:9], "sn_g_d": GOOD[:9]}))
+    line = v.verdicts(early, "C1").iloc[0]
+    assert line["verdict"] == c.NOT_TESTABLE and "would give p = 1.00" in line["finding"]  # 1 of 10 against 0
+    study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
+    line = v.verdicts(study, "C1").iloc[0]
+    assert line["verdict"] == c.NOT_TESTABLE and "up to 31% could" in line["finding"]
+    assert v.verdicts(with_status(study, sn_d=range(4)), "C1")["verdict"].item() == s.OPEN  # p = .09
+    line = v.verdicts(with_status(study, sn_d=range(8)), "C1").iloc[0]
+    assert (
+        line["verdict"] == s.SUPPORTED and "SN on D: 8 of 10 runs collapsed (44% to 97%)" in line["finding"]
+    )
+    study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
+    assert v.verdicts(with_status(study, sn_g_d=range(8)), "C1")["verdict"].item() == s.CONTRADICTED
+
+
+def test_c1_ends_early_only_where_no_seed_left_could_decide_it(study_of, declare):
+    """Of 10 runs 5 against 0 is p = .03 and 4 against 0 is .09."""
+    waits = lambda study: judged(study, "C1")[0].waits
+    outcome = lambda study: judged(study, "C1")[0].outcome
+    assert waits(declare(study_of({"sn_d": GOOD[:5], "sn_g_d": GOOD[:5]})))  # 5 could still collapse
+    six = declare(study_of({"sn_d": GOOD[:6], "sn_g_d": GOOD[:6]}))
+    assert not waits(six) and outcome(six) == c.NOT_TESTABLE
+    assert waits(with_status(six, sn_d=[0]))  # and 4 more make 5
+    seven = declare(study_of({"sn_d": GOOD[:7], "sn_g_d": GOOD[:7]}))
+    with_status(seven, sn_d=[0])
+    assert not waits(seven) and outcome(seven) == s.OPEN
+    assert "SN on D: 1 of 7 runs collapsed" in v.verdicts(seven, "C1")["finding"].item()
+
+
+def test_c1_is_contradicted_at_the_level_of_a_claim_of_its_comparisons(study_of, declare):
+    """At 5 seeds 4 against 0 is p = .048: enough to support one of two comparisons, not to contradict it."""
+    rows = [f"{name}_x{times}" for name in ("sn_d", "sn_g_d", "sn_g_d_ttur") for times in (8, 32)]
+    study = study_of({row: GOOD[:5] for row in rows}, preset="cifar10-stress")
+    outcomes = lambda: [j.outcome for j in judged(study, "C1")]
+    assert outcomes() == [c.NOT_TESTABLE] * 2
+    with_status(study, sn_d_x8=range(4), sn_g_d_x32=range(4))
+    assert outcomes() == [s.SUPPORTED, s.OPEN]
+    with_status(study, sn_g_d_x32=[4])
+    assert outcomes() == [s.SUPPORTED, s.CONTRADICTED]

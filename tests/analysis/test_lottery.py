@@ -82,3 +82,24 @@ def test_a_row_of_one_stream_changes_that_stream_alone(row, rehearsal):
     assert moved == {row.name.removeprefix("only_")}
     assert run_name(row, rehearsal) == row.name  # a folder of its own
     assert rows()[row.name] is row and isinstance(Study("rehearsal").tasks(["streams"]), list)
+
+
+def test_rows_that_share_their_seeds_have_fewer_degrees_of_freedom():
+    """Of rows that move together the second tells nothing new; of rows that move apart it tells as much."""
+    one = {0: 1.0, 1: 2.0, 2: 4.0, 3: 3.0}
+    variance, dof, count = lottery._pooled({"a": one, "b": {k: 2 + v for k, v in one.items()}})
+    assert (variance, dof, count) == (pytest.approx(np.var([1, 2, 4, 3], ddof=1)), pytest.approx(3.0), 8)
+    apart = {0: 1.0, 1: -1.0, 2: -1.0, 3: 1.0}
+    assert lottery._pooled({"a": {0: 1.0, 1: 1.0, 2: -1.0, 3: -1.0}, "b": apart})[1] == pytest.approx(6.0)
+
+
+def test_intervals_of_a_spread_over_shared_seeds_hold_95_times_in_100():
+    rng, hits = np.random.default_rng(0), {"shared": 0, "as if apart": 0}
+    for _ in range(1000):
+        seed = rng.normal(0, 1, 10)
+        groups = {row: dict(enumerate((seed + rng.normal(0, 0.6, 10)) / 1.36**0.5)) for row in range(5)}
+        variance, dof, _ = lottery._pooled(groups)
+        for name, of in (("shared", dof), ("as if apart", 45)):
+            low, high = (of / stats.chi2.ppf(p, of) * variance for p in (0.975, 0.025))
+            hits[name] += low <= 1 <= high
+    assert hits["shared"] > 0.92 * 1000 and hits["as if apart"] < 0.8 * 1000
