@@ -117,7 +117,7 @@ TABLE2 = Table(
                 "intra_fid": Published(92.4, "SNGAN-projection's own README, 850k iterations"),
             },
             changes=_PROJECTION,
-            note="spectral norm in D only, five D updates a step, equal learning rates of 2e-4",
+            note="spectral norm in D only, five D updates a step, beta2 0.9, equal learning rates of 2e-4",
         ),
         Row(
             "acgan",

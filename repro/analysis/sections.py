@@ -9,7 +9,7 @@ import pandas as pd
 from .. import paper
 from ..studies.study import Study
 from . import findings, frames, setting, tables
-from .verdicts import in_words, verdicts
+from .verdicts import UNITS, in_words, show_comparisons, verdicts
 
 
 def _markdown(*parts: str):
@@ -63,6 +63,11 @@ def verdict(study: Study, *claims: str):
         in_words(study),
         tables.to_markdown(verdicts(study, *claims)),
     )
+
+
+def comparisons(study: Study):
+    """The comparisons behind the verdicts, and how their numbers are read."""
+    return _markdown(UNITS, tables.to_markdown(show_comparisons(study)))
 
 
 def _with_table(heading: str, text: str, frame: pd.DataFrame):

@@ -20,6 +20,11 @@ from .statistics import CONTRADICTED, OPEN, any_false
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
 MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
 COLUMNS = ("claim", "statement", "verdict", "finding")
+UNITS = (
+    "Gain and interval are 100 times the logarithm of the ratio of two scores, positive in the claim's"
+    " direction; a line that goes beyond 50 has the ratios themselves, above 1 in the claim's direction. The"
+    " findings above are plain per cent. Intervals are right at all looks together 95 times of 100."
+)
 
 
 def of_claim(outcomes: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from .. import paper, runs
 from ..analysis import frames, setting, tables
 from ..analysis.plan import check_declared
 from ..analysis.plan import read as read_plan
-from ..analysis.verdicts import comparisons, in_words, show_comparisons, verdicts, written
+from ..analysis.verdicts import UNITS, comparisons, in_words, show_comparisons, verdicts, written
 from ..checks import validation
 from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study
@@ -28,13 +28,6 @@ def table_texts(study: Study, table: paper.Table) -> dict[str, str]:
         f"{table.notebook}.csv": frames.summary(study, table).to_csv(index=False, float_format="%.6g"),
         f"{table.notebook}.md": text + tables.to_markdown(tables.present(study, table)) + "\n",
     }
-
-
-UNITS = (
-    "Gain and interval are 100 times the logarithm of the ratio of two scores, positive in the claim's"
-    " direction; a line that goes beyond 50 has the ratios themselves, above 1 in the claim's direction. The"
-    " findings above are plain per cent. Intervals are right at all looks together 95 times of 100."
-)
 
 
 def report_texts(study: Study) -> dict[str, str]:

@@ -11,7 +11,7 @@ from .. import claims, paper, runs
 from ..analysis import findings, setting, tables
 from ..analysis.plan import read as read_plan
 from ..analysis.statistics import OPEN
-from ..analysis.verdicts import comparisons, verdicts
+from ..analysis.verdicts import NOT_TRIED, comparisons, verdicts
 from ..studies.study import Study
 from . import pages
 
@@ -115,7 +115,7 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
     for study in shown:
         name = study.preset.name
         heading = f"{setting.data_name(study)} ([{name}](results/{name}/report.md))"
-        table[heading] = list(verdicts(study)["verdict"])
+        table[heading] = list(verdicts(study)["verdict"].replace(NOT_TRIED, "–"))
     return table
 
 
