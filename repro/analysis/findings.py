@@ -332,15 +332,20 @@ def in_brief(study: Study) -> str:
 def next_step(study: Study) -> str:
     """The command that tells more."""
     name, plan = study.preset.name, read_plan(study)
+    reference = (
+        "These runs are the reference."
+        if study.out == runs.PROJECT / "results"
+        else f"`repro accept --preset {name}` makes these runs the reference."
+    )
     if plan is None:
         return (
             "`repro reproduce --preset cifar10-cpu` does the same with photographs, in hours."
             if study.preset.dataset == "symmetric_shapes"
-            else f"`repro accept --preset {name}` makes these runs the reference."
+            else reference
         )
     if any(j.waits and j.seeds < plan.most_seeds for j in judge(study)):
         return (
             f"`repro reproduce --preset {name} --until-settled` trains more seeds of the rows that are"
             f" still open, at most {plan.most_seeds} seeds."
         )
-    return f"The plan is through. `repro accept --preset {name}` makes these runs the reference."
+    return f"The plan is through. {reference}"
