@@ -13,13 +13,12 @@ from .. import paper, runs
 from ..errors import choose
 from ..studies.study import Study, run_name
 from . import frames, labels, setting
-from .comparisons import Judged, judge
+from .comparisons import judge
 from .effects import effects_in_words
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .sentences import brief, sentence
 from .standings import Standing, seconds_a_step, standings
-from .statistics import OPEN, share
+from .statistics import share
 from .verdicts import NO_PLAN, NOT_TRIED, verdicts
 
 UNIFORM_FROM = 0.99  # of uniform attention's entropy, where no plan says it
@@ -31,7 +30,8 @@ def _listed(values: dict[str, float]) -> str:
     return ", ".join(f"{label}: {value:,.0f}" for label, value in sorted(values.items(), key=lambda v: v[1]))
 
 
-def _joined(parts: Sequence[str]) -> str:
+def joined(parts: Sequence[str]) -> str:
+    """Parts of a sentence: "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
@@ -93,13 +93,13 @@ def equal_cost(study: Study, tables: Iterable[paper.Table]) -> list[str]:
     by_updates = {row.label: row.fid(updates) for row in found}
     by_cost = {row.label: row.fid(budget / row.cost) for row in found}
     first = [min(of, key=of.get) for of in (by_updates, by_cost)]
-    costs = _joined([f"{row.cost:.1f} times as much for {row.label}" for row in dearer])
+    costs = joined([f"{row.cost:.1f} times as much for {row.label}" for row in dearer])
     if read_plan(study):
         least = min(seconds_a_step(row.records) for row in found)
         times = [seconds_a_step(row.records) / least for row in dearer]
         costs += (
             " as for the cheapest row, by the plan, which counts arithmetic; measured, on machines that did"
-            f" other work too: {_joined([f'{of:.1f}' for of in times])}"
+            f" other work too: {joined([f'{of:.1f}' for of in times])}"
         )
     else:
         costs += " as for the cheapest row, by the measured training time"
@@ -181,7 +181,7 @@ def collapses(study: Study, table: paper.Table) -> list[str]:
         return []
     if not any(map(any, counts.values())):
         return [f"**No run breaks down**: 0 of {sum(map(len, counts.values()))}."]
-    each = _joined([f"{sum(of)} of {len(of)} of {labels[name]}" for name, of in counts.items()])
+    each = joined([f"{sum(of)} of {len(of)} of {labels[name]}" for name, of in counts.items()])
     return [f"**Runs that break down**: {each}."]
 
 
@@ -254,66 +254,6 @@ def where_it_holds(study: Study) -> str:
     )
 
 
-def answers(studies: Sequence[Study]) -> str:
-    """The answer of the first study, with a line for each further one on whether attention helps there too: a
-    list.
-    """
-    first, *others = studies
-    elsewhere = [line for study in others for line in _elsewhere(study)]
-    luck = " ".join(spreads_in_words(first)[:2])
-    lines = [_answer(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first), *elsewhere]
-    return "\n".join(f"* {line}" for line in lines if line)
-
-
-def _elsewhere(study: Study) -> list[str]:
-    """Whether attention helps at another study's scale, as one line; none where it was not tried."""
-    p = study.preset
-    own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = " ".join(brief(j, study) for j in own)
-    scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
-    verdict = verdicts(study, "C4")["verdict"].item()
-    return (
-        [f"**At another scale ({scale}): {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."]
-        if told
-        else []
-    )
-
-
-def _answer(study: Study) -> str:
-    """Whether attention helps, by how much, how sure and what would tell more."""
-    plan = read_plan(study)
-    verdict = verdicts(study, "C4")["verdict"].item()
-    own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = [
-        text for j in own for text in (sentence(j, plan, study), cost_of_more(study, j), _beside_papers(j))
-    ]
-    return " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
-
-
-def _beside_papers(j: Judged) -> str:
-    """The direction of the paper's own gains, by what they are of; its numbers rest on another score."""
-    if not j.published:
-        return ""
-    ways = {"lower": [of for of, gain in j.published.items() if gain > 0]}
-    ways["higher"] = [of for of in j.published if of not in ways["lower"]]
-    told = _joined([f"{way} for {_joined(of)}" for way, of in ways.items() if of])
-    return f"In the paper it is {told} (Inception, ImageNet at 128 px)."
-
-
-def cost_of_more(study: Study, j: Judged) -> str:
-    """How long the seeds take that an open comparison needs, by the runs so far; "" where it needs none."""
-    if j.outcome != OPEN or not j.needed:
-        return ""
-    made = [
-        [study.run(row, seed).read()["provenance"] for seed in range(j.seeds)] for row in j.comparison.rows
-    ]
-    if any(of["device"] != "cpu" for of_row in made for of in of_row):  # which other runs may have shared
-        return ""
-    seconds = [np.mean([of["wall_seconds"] for of in of_row]) for of_row in made]
-    hours = (j.needed - j.seeds) * sum(seconds) / 3600
-    return f"That is about {hours:.0f} hour{'s' if round(hours) != 1 else ''} of one processor core."
-
-
 def in_brief(study: Study) -> str:
     """What was found, as one line of a terminal."""
     table = verdicts(study)
@@ -324,7 +264,7 @@ def in_brief(study: Study) -> str:
         )
     tried = table[table["verdict"] != NOT_TRIED]
     counts = [f"{n} {verdict}" for verdict, n in tried["verdict"].value_counts(sort=False).items()]
-    text = f"Of {len(tried)} claims {_joined(counts)}."
+    text = f"Of {len(tried)} claims {joined(counts)}."
     main = tried[tried["claim"] == "C4"]
     return text if main.empty else f"{text} Does attention help? {main['finding'].item()}"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from .. import claims, paper, runs
-from ..analysis import findings, setting, tables
+from ..analysis import setting, tables
+from ..analysis.answer import answers
 from ..analysis.plan import read as read_plan
 from ..analysis.statistics import OPEN
 from ..analysis.verdicts import NOT_TRIED, comparisons, verdicts
@@ -51,7 +52,7 @@ def answer(studies: list[Study]) -> list[str]:
     name = shown[0].preset.name
     widest = max(shown, key=lambda study: study.preset.channels * study.preset.steps).preset
     return [
-        findings.answers(shown),
+        answers(shown),
         f"![Forest plot: gains in FID by claim, ours with intervals beside the paper's, preset {name}]"
         f"(results/{name}/answer.png)",
         f"![Strip of samples, a column a class: real images, no block, attention, residual block]"

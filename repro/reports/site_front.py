@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from markupsafe import Markup
 
 from .. import paper, runs
-from ..analysis import findings, frames
+from ..analysis import answer, frames
 from ..analysis.verdicts import in_words
 from ..studies.study import Study, run_name
 from . import pages, site_html
@@ -31,7 +31,7 @@ def landing() -> tuple[Path, str, str]:
         "index.md",
         title="Self-Attention GAN, reproduced",
         about=_about(),
-        answer=Markup(site_html.of_markdown(findings.answers(judged) if judged else "")),
+        answer=Markup(site_html.of_markdown(answer.answers(judged) if judged else "")),
         plots=[_plot(study) for study in judged[:1]],
         cards=_cards(judged),
         samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from repro import paper, runs
-from repro.analysis import findings, sections
+from repro.analysis import answer, findings, sections
 from repro.errors import ReproError
 from repro.studies.study import Study
 from tests.analysis.helpers import GOOD, scaled
@@ -77,7 +77,7 @@ def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_o
 def test_a_further_study_is_one_line_with_its_own_scale(study_of, declare):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
     study = declare(study_of(fids))
-    lines = findings.answers([study, study]).splitlines()
+    lines = answer.answers([study, study]).splitlines()
     (other,) = [line for line in lines if "At another scale" in line]
     assert "Preset `rehearsal`, 4 updates" in other and "base width 8): open.**" in other
     assert "Attention at 8 and 16 against no block: FID is 0.0 % lower, between 17.8 % lower and" in other
@@ -88,14 +88,14 @@ def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, de
     fids = {row: [1900.0, 1904.0, 1897.0] for row in ("none", "attention_8", "attention_16")}
     study = declare(study_of(fids))
     change(study, noise={"fid": 2000.0})
-    (line,) = findings._elsewhere(study)
+    (line,) = answer._elsewhere(study)
     assert "too short to rank" in line and "%" not in line
 
 
 def test_of_the_paper_the_direction_is_told_not_the_number(study_of, declare):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
-    (j,) = [j for j in findings.judge(declare(study_of(fids))) if j.comparison.claim == "C4"]
-    told = findings._beside_papers(dataclasses.replace(j, published={"the same rows": 0.017, "others": -0.2}))
+    (j,) = [j for j in answer.judge(declare(study_of(fids))) if j.comparison.claim == "C4"]
+    told = answer._beside_papers(dataclasses.replace(j, published={"the same rows": 0.017, "others": -0.2}))
     assert (
         told
         == "In the paper it is lower for the same rows and higher for others (Inception, ImageNet at 128 px)."
@@ -105,10 +105,10 @@ def test_of_the_paper_the_direction_is_told_not_the_number(study_of, declare):
 def test_hours_of_a_processor_are_not_told_of_runs_on_a_gpu(study_of, declare):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
     study = declare(study_of(fids))
-    (j,) = [j for j in findings.judge(study) if j.comparison.claim == "C4"]
-    j = dataclasses.replace(j, outcome=findings.OPEN, needed=9)
-    assert "hours of one processor core" in findings.cost_of_more(study, j)
+    (j,) = [j for j in answer.judge(study) if j.comparison.claim == "C4"]
+    j = dataclasses.replace(j, outcome=answer.OPEN, needed=9)
+    assert "hours of one processor core" in answer.cost_of_more(study, j)
     run = study.run("none", 0)
     record = run.read()
     run.write(record | {"provenance": record["provenance"] | {"device": "cuda"}})
-    assert findings.cost_of_more(study, j) == ""
+    assert answer.cost_of_more(study, j) == ""
