@@ -63,9 +63,8 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
         last = {budget: looks[-1] for budget, looks in j.looks.items()}
         text += f" With all {next(iter(last.values())).seeds} seeds: {_ranges(j, last)}"
         text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
-    if j.outcome == NO_DIFFERENCE and any(abs(v) > plan.margin for v in j.published.values()):
-        largest = max(j.published.values(), key=abs)
-        text += f" A change as large as the paper's, {_differs(-largest)}, is not seen."
+    if j.outcome in (NO_DIFFERENCE, OPEN):
+        text += _not_seen(j, plan)
     return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
 
 
@@ -204,6 +203,17 @@ def interval(low: float, high: float, unit: str = " per cent") -> str:
 def per_cent(value: float, digits: int = 1) -> str:
     """A difference of logarithms in per cent, with its sign; as a plain size where no digits are wanted."""
     return f"{100 * value:+.{digits}f}" if digits else f"{100 * abs(value):.0f}"
+
+
+def _not_seen(j: Judged, plan: Plan) -> str:
+    """Says which of the paper's own differences, past the margin, lie outside of the interval."""
+    look, grows = j.look(), labels.METRICS[j.metric][1]
+    of = [
+        f"for {what}, {_differs(value if grows else -value)},"
+        for what, value in j.published.items()
+        if abs(value) > plan.margin and not look.low <= value <= look.high
+    ]
+    return f" A change as large as the paper's {' or '.join(of)} is not seen." if of else ""
 
 
 def _left_open(j: Judged, plan: Plan) -> str:

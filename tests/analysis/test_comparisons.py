@@ -52,6 +52,8 @@ def test_a_spread_that_says_nothing_is_open_with_the_seeds_needed(study_of, decl
     study = pair(study_of, declare, [100, 104, 108], [101, 104, 107])
     (j,) = c.judge(study)
     assert j.outcome == s.OPEN and 3 < j.needed <= 10
+    finding = v.verdicts(study, "C5")["finding"].item()
+    assert "paper's" not in finding  # its 1.2 per cent are within the margin
     assert (
         f"{j.needed} seeds find a true difference as large as the margin (a factor of 1.10) half of the time"
         in v.verdicts(study, "C5")["finding"].item()

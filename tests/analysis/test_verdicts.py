@@ -58,12 +58,20 @@ def test_c4_is_tried_on_the_analogue_with_both_of_the_papers_differences(study_o
     }
     line = v.verdicts(study, "C4").iloc[0]
     assert line["verdict"] == s.NO_DIFFERENCE and line["finding"].startswith("Tried on an analogue")
-    assert "as large as the paper's, 19.6 % lower, is not seen" in line["finding"]
+    assert "the paper's for the same size relative to the image, 19.6 % lower, is not seen" in line["finding"]
     shown = v.show_comparisons(study).set_index("claim").loc["C4"]
     assert (
         shown[f"paper ({paper.SETTING})"] == "+1.8 %"
         and shown["paper, same size relative to the image"] == "+21.8 %"
     )
+
+
+def test_an_open_comparison_says_what_it_rules_out(study_of, declare):
+    wide = [95, 105, 97, 103]
+    study = declare(study_of({row: wide for row in ("none", "attention_8", "attention_16")}))
+    line = v.verdicts(study, "C4").iloc[0]
+    assert line["verdict"] == s.OPEN and "19.6 % lower, is not seen" in line["finding"]
+    assert "same rows" not in line["finding"]  # its 1.7 % are within the margin
 
 
 def test_the_papers_difference_is_that_of_the_rows_compared(study_of, declare):
