@@ -10,7 +10,7 @@ from .. import paper
 from ..studies.study import Study
 from . import setting
 from .comparisons import Judged, judge
-from .findings import joined, uniform, where_it_holds
+from .findings import uniform, where_it_holds
 from .lottery import spreads_in_words
 from .plan import read as read_plan
 from .sentences import brief, sentence
@@ -48,20 +48,8 @@ def _answer(study: Study) -> str:
     plan = read_plan(study)
     verdict = verdicts(study, "C4")["verdict"].item()
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = [
-        text for j in own for text in (sentence(j, plan, study), cost_of_more(study, j), _beside_papers(j))
-    ]
+    told = [text for j in own for text in (sentence(j, plan, study), cost_of_more(study, j))]
     return " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
-
-
-def _beside_papers(j: Judged) -> str:
-    """The direction of the paper's own gains, by what they are of; its numbers rest on another score."""
-    if not j.published:
-        return ""
-    ways = {"lower": [of for of, gain in j.published.items() if gain > 0]}
-    ways["higher"] = [of for of in j.published if of not in ways["lower"]]
-    told = joined([f"{way} for {joined(of)}" for way, of in ways.items() if of])
-    return f"In the paper it is {told} (Inception, ImageNet at 128 px)."
 
 
 def cost_of_more(study: Study, j: Judged) -> str:

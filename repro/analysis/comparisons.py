@@ -36,7 +36,8 @@ class Judged:
     it is unstable. decline: the look at the worse row's own, of a comparison of declines. remark: what a
     reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
     at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
-    published: the paper's own difference in logarithms, by what it is of.
+    published: the paper's own difference in logarithms, by what it is of. paired: the last look at the
+    differences of runs of equal seed, of an endpoint at one budget; declared by no plan, in no verdict.
     """
 
     comparison: Comparison
@@ -51,6 +52,7 @@ class Judged:
     decline: Look | None = None
     remark: str = ""
     needed: int | None = None
+    paired: Look | None = None
 
     @property
     def waits(self) -> bool:
@@ -154,9 +156,12 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     if outcomes[-1] == OPEN and all(look[-1].low != look[-1].low for look in by_budget.values()):
         return judged(looks={}, remark="all seeds have equal scores, so there is no spread and no interval")
     needed = [seeds_needed(v, weights, *declared) for v in values.values()]
+    (differences, *more) = [np.tensordot(weights, v, 1)[None] for v in values.values()]
+    paired = looks(differences, [1.0], *declared)[-1] if c.measure == "endpoint" and not more else None
     return judged(
         outcome=outcomes[-1],
         remark=remark,
+        paired=paired,
         needed=None if None in needed or outcomes[-1] != OPEN else max(needed),
     )
 

@@ -227,3 +227,21 @@ def test_c1_is_contradicted_at_the_level_of_a_claim_of_its_comparisons(study_of,
     assert outcomes() == [s.SUPPORTED, s.OPEN]
     with_status(study, sn_g_d_x32=[4])
     assert outcomes() == [s.SUPPORTED, s.CONTRADICTED]
+
+
+def test_pairs_are_told_and_decide_nothing(study_of, declare):
+    """Seeds that move both rows alike: each row spreads, their differences hardly do."""
+    rng = np.random.default_rng(0)
+    seed, noise = np.exp(rng.normal(0, 0.08, 10)), np.exp(rng.normal(0, 0.005, 10))
+    study = pair(study_of, declare, list(100 * seed * noise), list(105 * seed))
+    (j,) = c.judge(study)
+    differences = np.log(105 / (100 * noise))
+    half = stats.t.isf(LEVELS[10] / 2, 9) * differences.std(ddof=1) / math.sqrt(10)
+    assert j.outcome == s.OPEN
+    assert (j.paired.low, j.paired.high) == (
+        pytest.approx(differences.mean() - half),
+        pytest.approx(differences.mean() + half),
+    )
+    assert "as it was not declared: over pairs of runs of equal seed FID is 5.0 % lower" in (
+        v.verdicts(study, "C5")["finding"].item()
+    )

@@ -92,16 +92,6 @@ def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, de
     assert "too short to rank" in line and "%" not in line
 
 
-def test_of_the_paper_the_direction_is_told_not_the_number(study_of, declare):
-    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
-    (j,) = [j for j in answer.judge(declare(study_of(fids))) if j.comparison.claim == "C4"]
-    told = answer._beside_papers(dataclasses.replace(j, published={"the same rows": 0.017, "others": -0.2}))
-    assert (
-        told
-        == "In the paper it is lower for the same rows and higher for others (Inception, ImageNet at 128 px)."
-    )
-
-
 def test_hours_of_a_processor_are_not_told_of_runs_on_a_gpu(study_of, declare):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
     study = declare(study_of(fids))
