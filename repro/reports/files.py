@@ -69,6 +69,7 @@ def write_report(study: Study, folder: Path) -> None:
         runs.write_atomically(folder / name, text.encode())
     if declared:
         figures.save(forests.comparisons(study), folder / "comparisons.png")
+    if declared and paper.TABLE1.name in study.finished_tables():
         figures.save(forests.comparisons(study, brief=True), folder / "answer.png")
         runs.write_atomically(folder / "strip.jpg", pictures.strip(study).data)
 
