@@ -234,7 +234,7 @@ def _left_open(j: Judged, plan: Plan) -> str:
 def _of_collapses(j: Judged) -> str:
     (worse,), (better,) = j.comparison.side(better=False), j.comparison.side(better=True)
     counts = [
-        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} runs collapsed"
+        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} run{'s' if j.seeds != 1 else ''} collapsed"
         + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
         for row in (worse, better)
     ]
