@@ -7,6 +7,7 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from .. import paper, runs
@@ -136,7 +137,7 @@ def survival(study: Study, table: paper.Table = paper.STRESS) -> Figure:
         return empty("no scored runs")
     noise = [record["noise"]["fid"] for record in found.values() if record.get("noise")]
     figure, axes = plt.subplots(
-        1, len(paper.STRESS_TIMES), figsize=(10, 4.8), sharey=True, layout="constrained"
+        1, len(paper.STRESS_TIMES), figsize=(10, 5.2), sharey=True, layout="constrained"
     )
     for axis, times in zip(axes, paper.STRESS_TIMES, strict=True):
         for of, colour in zip(paper.FIGURE3.rows, COLOURS, strict=False):
@@ -152,7 +153,18 @@ def survival(study: Study, table: paper.Table = paper.STRESS) -> Figure:
         if noise:
             axis.axhline(min(noise), color="0.4", linestyle=":", label="uniform noise")
         axis.set(title=f"learning rates x{times}", xlabel="updates of G", yscale="log", xlim=(0, None))
-        axis.legend(title="runs that did not break down", fontsize=8, title_fontsize=8.5)
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5)))
+        axis.yaxis.set_major_formatter("{x:,.0f}")
+        axis.yaxis.set_minor_formatter("")
+        axis.legend(
+            title="runs that did not break down",
+            fontsize=9,
+            title_fontsize=9,
+            ncols=2,
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.16),
+        )
     axes[0].set_ylabel(axis_label("fid", study))
     caption(figure, study, table.title, "a line a run; a cross: it broke down there")
     return finished(figure)
