@@ -67,10 +67,14 @@ def _about() -> Markup:
 
 
 def _plot(study: Study) -> dict[str, str]:
+    """The study's picture: its answer or, of a study without one, which runs survive the stress."""
     name = study.preset.name
+    picture, drawn_by = "answer.png", "comparisons"
+    if not (study.folder / picture).exists():
+        picture, drawn_by = f"{paper.STRESS.notebook}.png", "survival"
     return {
-        "src": f"results/{name}/answer.png",
-        "alt": f"{site_html.described('comparisons')} Preset {name}.",
+        "src": f"results/{name}/{picture}",
+        "alt": f"{site_html.described(drawn_by)} Preset {name}.",
         "study": name,
     }
 
