@@ -206,15 +206,15 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
             if left:
                 return dict(remark=f"the test is made once, at {most} seeds", needed=most)
             found = outcome
-    remark = (
-        f"even if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would give"
-        f" p = {lowest:.2f}"
-        if left
-        else f"Fisher's exact test, p = {lowest:.3f}"
-    )
+    remark = f"Fisher's exact test, p = {lowest:.3f}"
+    if left:
+        remark = (
+            f"if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would still"
+            f" give p = {lowest:.2f}"
+        )
     if not any(broken.values()):
         none = f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could (95 % interval)"
-        found, remark = NOT_TESTABLE, f"{none}. Even{remark[4:]}" if left else none
+        found, remark = NOT_TESTABLE, f"{none}; {remark}" if left else none
     return dict(outcome=found, at=seeds, latest=found, remark=remark)
 
 

@@ -72,6 +72,9 @@ def test_an_open_comparison_says_what_it_rules_out(study_of, declare):
     line = v.verdicts(study, "C4").iloc[0]
     assert line["verdict"] == s.OPEN and "19.6 % lower, is not seen" in line["finding"]
     assert "same rows" not in line["finding"]  # its 1.7 % are within the margin
+    wider = [80, 120, 90, 110]
+    study = declare(study_of({row: wider for row in ("none", "attention_8", "attention_16")}))
+    assert "is not seen" not in v.verdicts(study, "C4")["finding"].item()
 
 
 def test_the_papers_difference_is_that_of_the_rows_compared(study_of, declare):
