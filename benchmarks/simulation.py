@@ -25,6 +25,10 @@ FALSE_ALARMS = {  # rows' spreads and weights
 }
 EFFECTS = {"0": 0.0, "5 %": 0.05, "10 % (the margin)": MARGIN, "22 % (the paper's)": 0.22}
 SPREADS = (0.03, 0.05, 0.07)
+# of cifar10-cpu-paired: its rules, and its differences of runs of equal seed as cifar10-cpu's spread
+PAIRED = dict(margin=math.log(1.05), most=12, first=4)
+PAIRED_EFFECTS = {"0": 0.0, "2 %": 0.02, "4 %": 0.04, "5.4 %": 0.054, "7 %": 0.07}
+PAIRED_SPREAD = 0.047
 
 
 def study(
@@ -40,10 +44,10 @@ def study(
 
 
 def verdicts(
-    values: np.ndarray, weights, margin: float = MARGIN, of: int = 1, most: int = MOST
+    values: np.ndarray, weights, margin: float = MARGIN, of: int = 1, most: int = MOST, first: int = 3
 ) -> tuple[np.ndarray, np.ndarray]:
     """The verdict of each study, made at its first look that is not open, and the seeds it took."""
-    found = looks(values, weights, margin, most, of=of)
+    found = looks(values, weights, margin, most, first, of=of)
     outcomes = np.array([look.outcome for look in found])
     made = (outcomes != OPEN).argmax(0)
     return np.take_along_axis(outcomes, made[None], 0)[0], np.where(
@@ -76,12 +80,20 @@ def false_alarms(rng: np.random.Generator, studies: int) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["rows", "false alarms", "all intervals cover"])
 
 
-def power(rng: np.random.Generator, studies: int) -> pd.DataFrame:
-    """Verdicts of a pair of rows by true difference and spread: shares, and the seeds used on average."""
+def power(
+    rng: np.random.Generator, studies: int, effects=EFFECTS, spreads=SPREADS, paired: bool = False
+) -> pd.DataFrame:
+    """Verdicts on two rows by true difference and spread: shares, and the seeds used on average. paired: the
+    spread is that of the differences of runs of equal seed.
+    """
     lines = []
-    for name, effect in EFFECTS.items():
-        for sd in SPREADS:
-            found, seeds = verdicts(study(rng, studies, (sd, sd), (effect, 0)), (1, -1))
+    for name, effect in effects.items():
+        for sd in spreads:
+            found, seeds = (
+                verdicts(study(rng, studies, (sd,), (effect,), PAIRED["most"]), (1,), **PAIRED)
+                if paired
+                else verdicts(study(rng, studies, (sd, sd), (effect, 0)), (1, -1))
+            )
             lines.append(
                 (
                     name,
@@ -137,14 +149,17 @@ def main() -> None:
         ),
         end="\n\n",
     )
-    table = power(rng, studies)
-    shown = {c: table[c].map(share) for c in (SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN)}
-    print(
-        table.assign(
-            sd=table["sd"].map("{:.0%}".format), seeds=table["seeds"].map("{:.1f}".format), **shown
-        ).to_markdown(index=False, disable_numparse=True),
-        end="\n\n",
-    )
+    pairs = power(np.random.default_rng(2018), studies, PAIRED_EFFECTS, (PAIRED_SPREAD,), paired=True)
+    for table in (power(rng, studies), pairs):
+        shown = {c: table[c].map(share) for c in (SUPPORTED, NO_DIFFERENCE, CONTRADICTED, OPEN)}
+        print(
+            table.assign(
+                sd=(100 * table["sd"]).map("{:.2g}%".format),
+                seeds=table["seeds"].map("{:.1f}".format),
+                **shown,
+            ).to_markdown(index=False, disable_numparse=True),
+            end="\n\n",
+        )
     print(f"A difference of 1.5 standard deviations is found by {share(detected(rng, studies))} of studies.")
     print(
         f"A claim of six comparisons at three budgets is contradicted by {share(three_budgets(rng, studies))}"

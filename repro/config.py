@@ -92,7 +92,7 @@ class Config:
 
     def seed_of(self, stream: str) -> int:
         """The seed of one of STREAMS."""
-        return 0 if stream in self.pinned else self.seed
+        return self.preset.seed_offset + (0 if stream in self.pinned else self.seed)
 
     @property
     def lr_g(self) -> float:

@@ -37,7 +37,8 @@ class Judged:
     reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
     at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
     published: the paper's own difference in logarithms, by what it is of. paired: the last look at the
-    differences of runs of equal seed, of an endpoint at one budget; declared by no plan, in no verdict.
+    differences of runs of equal seed, of an endpoint at one budget whose plan does not declare them; in no
+    verdict.
     """
 
     comparison: Comparison
@@ -131,7 +132,11 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     except KeyError as missing:
         return judged(remark=f"{missing.args[0]} was not measured in every run")
     weights, declared = list(c.gain.values()), (plan.margin, plan.most_seeds, plan.first_look, plan.alpha)
-    by_budget = {b: looks(v, weights, *declared, of=len(plan.of(c.claim))) for b, v in values.items()}
+    pairs = {b: np.tensordot(weights, v, 1)[None] for b, v in values.items()}  # a difference for each seed
+    judging = [(v, [1.0]) for v in pairs.values()] if c.paired else [(v, weights) for v in values.values()]
+    by_budget = {
+        b: looks(*of, *declared, of=len(plan.of(c.claim))) for b, of in zip(values, judging, strict=True)
+    }
     outcomes = [across([str(look.outcome) for look in at]) for at in zip(*by_budget.values(), strict=True)]
     decline = []  # of the row that the claim says to decline
     if c.measure == "decline":
@@ -155,9 +160,9 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
         return judged(outcome=outcomes[made], at=plan.first_look + made, remark=remark)
     if outcomes[-1] == OPEN and all(look[-1].low != look[-1].low for look in by_budget.values()):
         return judged(looks={}, remark="all seeds have equal scores, so there is no spread and no interval")
-    needed = [seeds_needed(v, weights, *declared) for v in values.values()]
-    (differences, *more) = [np.tensordot(weights, v, 1)[None] for v in values.values()]
-    paired = looks(differences, [1.0], *declared)[-1] if c.measure == "endpoint" and not more else None
+    needed = [seeds_needed(*of, *declared) for of in judging]
+    undeclared = c.measure == "endpoint" and not c.paired and len(pairs) == 1
+    paired = looks(*pairs.values(), [1.0], *declared)[-1] if undeclared else None
     return judged(
         outcome=outcomes[-1],
         remark=remark,

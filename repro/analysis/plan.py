@@ -55,7 +55,11 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
         "cost": _ROWS,
         "comparisons": {
             "type": "array",
-            "items": {"type": "object", "required": ["claim", "measure"], "properties": {"gain": _ROWS}},
+            "items": {
+                "type": "object",
+                "required": ["claim", "measure"],
+                "properties": {"gain": _ROWS, "paired": {"type": "boolean"}},
+            },
         },
         "changes": {
             "type": "array",
@@ -82,6 +86,7 @@ class Comparison:
     block: str = "G"
     structured: tuple[str, ...] = ()  # names of classes
     textured: tuple[str, ...] = ()
+    paired: bool = False  # whether runs of equal seed are compared with one another
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -203,6 +208,7 @@ def _comparisons(raw: dict) -> list[Comparison]:
             gain=raw["gain"],
             metric=raw["metric"],
             budgets=tuple(raw.get("budgets", BUDGETS[:1])),
+            paired=raw.get("paired", False),
             **of,
         )
     ]

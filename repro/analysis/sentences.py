@@ -51,7 +51,7 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
         )
     at = {budget: j.look(budget) for budget in j.looks}
     outcome = _of_outcome(j, plan, study.preset)
-    text = f"{compared(j, study)}: {outcome}. {_changes(j, at, study)} ({j.at or j.seeds} seeds)."
+    text = f"{compared(j, study)}: {outcome}. {_changes(j, at, study)} ({_seeds(j)})."
     if j.outcome == OPEN:
         text += (
             f" If the spread stays, {j.needed} seeds find a true difference as large as the margin (a factor"
@@ -78,8 +78,13 @@ def brief(j: Judged, study: Study) -> str:
     if not j.looks or j.outcome == UNSTABLE:
         return f"{compared(j, study)}: {j.outcome}."
     at = {budget: j.look(budget) for budget in j.looks}
-    text = f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({j.at or j.seeds} seeds)."
+    text = f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)})."
     return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
+
+
+def _seeds(j: Judged) -> str:
+    """On how many seeds a comparison rests, and whether they pair its runs."""
+    return f"{j.at or j.seeds} seeds{', rows compared seed by seed' if j.comparison.paired else ''}"
 
 
 def compared(j: Judged, study: Study) -> str:

@@ -231,19 +231,30 @@ def test_c1_is_contradicted_at_the_level_of_a_claim_of_its_comparisons(study_of,
     assert outcomes() == [s.SUPPORTED, s.CONTRADICTED]
 
 
-def test_pairs_are_told_and_decide_nothing(study_of, declare):
+def of_differences(values):
+    """Student's interval at the last look, by hand."""
+    half = stats.t.isf(LEVELS[len(values)] / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return pytest.approx(values.mean() - half), pytest.approx(values.mean() + half)
+
+
+def test_pairs_decide_where_the_plan_declares_them(study_of, declare):
     """Seeds that move both rows alike: each row spreads, their differences hardly do."""
     rng = np.random.default_rng(0)
     seed, noise = np.exp(rng.normal(0, 0.08, 10)), np.exp(rng.normal(0, 0.005, 10))
     study = pair(study_of, declare, list(100 * seed * noise), list(105 * seed))
     (j,) = c.judge(study)
     differences = np.log(105 / (100 * noise))
-    half = stats.t.isf(LEVELS[10] / 2, 9) * differences.std(ddof=1) / math.sqrt(10)
-    assert j.outcome == s.OPEN
-    assert (j.paired.low, j.paired.high) == (
-        pytest.approx(differences.mean() - half),
-        pytest.approx(differences.mean() + half),
-    )
+    assert j.outcome == s.OPEN and (j.paired.low, j.paired.high) == of_differences(differences)
+    plan = json.loads((study.folder / "plan.json").read_text())
+    plan["comparisons"][0]["paired"] = True
+    (study.folder / "plan.json").write_text(json.dumps(plan))
+    (declared,) = c.judge(study)
+    assert (declared.outcome, declared.at, declared.paired) == (s.SUPPORTED, 4, None)
+    last = declared.looks["G updates"][-1]
+    assert (last.low, last.high) == of_differences(differences)
+    assert v.verdicts(study, "C5")["finding"].item().count("(4 seeds, rows compared seed by seed)") == 1
+    plan["comparisons"][0]["paired"] = False
+    (study.folder / "plan.json").write_text(json.dumps(plan))
     assert "as it was not declared: over pairs of runs of equal seed FID is 5.0 % lower" in (
         v.verdicts(study, "C5")["finding"].item()
     )

@@ -25,8 +25,8 @@ def test_batches_visit_every_image_once_an_epoch_and_flip_when_asked(shapes_data
 
 
 def test_a_training_seed_is_three_streams_and_each_can_be_pinned(make_config, shapes_data):
-    def parts(seed, *pinned):
-        config = dataclasses.replace(make_config(seed=seed), pinned=pinned)
+    def parts(seed, *pinned, offset=0):
+        config = dataclasses.replace(make_config(seed=seed, seed_offset=offset), pinned=pinned)
         weights = resnet.build(config)[0].stem.parametrizations.weight.original
         (real, labels, z, fake_labels), _ = draws.draws(
             config, Batches(shapes_data, 8, config.seed_of("order"), False), 0
@@ -40,6 +40,7 @@ def test_a_training_seed_is_three_streams_and_each_can_be_pinned(make_config, sh
     assert equal(zero, parts(3)) == set()
     for name in zero:
         assert equal(zero, parts(3, name)) == {name} and equal(parts(3), parts(3, name)) == set(zero) - {name}
+    assert equal(parts(3), parts(1, offset=2)) == set(zero)
     assert make_config(seed=3).key != dataclasses.replace(make_config(seed=3), pinned=("order",)).key
     with pytest.raises(ReproError, match="Unknown stream of the training seed 'data'"):
         dataclasses.replace(make_config(), pinned=("data",))
