@@ -41,6 +41,8 @@ class Preset:
     average_scale: float = later(1.0)
     # added to a training seed where random streams are drawn: fresh seeds for what an earlier study suggested
     seed_offset: int = later(0)
+    # steps before this one are not scored, where only a study's endpoint is wanted
+    score_from: int = later(0)
 
     def __post_init__(self):
         possible = (32, 64, 128)
@@ -75,6 +77,11 @@ class Preset:
         for name in ("learning_rate_scale", "average_scale"):
             require(getattr(self, name) > 0, f"preset.{name}", getattr(self, name), "positive")
         choose("preset.precision", self.precision, ("bf16", "fp32"))
+
+    def is_scored(self, step: int) -> bool:
+        """Whether a step is one to score."""
+        due = step % self.score_every == 0 and step >= max(self.score_from, 1)
+        return due or step == self.steps
 
 
 _CIFAR10_CPU = Preset(
@@ -168,6 +175,7 @@ PRESETS = {
             rows=("none", "attention_8", "attention_16"),
             resamples=0,
             seed_offset=10,
+            score_from=2500,
         ),
         # four times that budget: do differences grow, shrink or turn?
         replace(

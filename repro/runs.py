@@ -300,6 +300,16 @@ def revision(record: dict) -> str:
     return f"sources {code['sources']}" if "sources" in code else "unknown"
 
 
+def made_by(record: dict) -> str:
+    """The code and the arithmetic that made a run, all of them where it was resumed by others."""
+    made = record["provenance"]
+    sources = [code.get("sources", "unknown") for code in (*made.get("earlier_code", ()), made["code"])]
+    processors = [*made.get("earlier_processor", ()), made["processor"]]
+    return (
+        f"sources {', '.join(sources)} in {made['precision']} on {made['device']} ({', '.join(processors)})"
+    )
+
+
 def processor() -> str:
     """The processor's name where the system tells it."""
     try:

@@ -37,8 +37,7 @@ class Judged:
     reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
     at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
     published: the paper's own difference in logarithms, by what it is of. paired: the last look at the
-    differences of runs of equal seed, of an endpoint at one budget whose plan does not declare them; in no
-    verdict.
+    differences of runs of equal seed, where the plan does not declare them; in no verdict.
     """
 
     comparison: Comparison
@@ -103,6 +102,8 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
         metric = claims.INSTEAD[metric]
     broken = {row: sum(map(runs.unstable, records[:seeds])) for row, records in found.items()}
     judged = lambda **more: Judged(c, seeds, metric, broken, published(study, c), **more)
+    if c.paired:
+        frames.check_made_alike(found)
     if c.measure == "collapses":
         return judged(**_collapses(plan, c, seeds, broken))
     if seeds < plan.first_look:

@@ -48,6 +48,20 @@ def check_scored_alike(what: str, found: Iterable[dict]) -> None:
         )
 
 
+def check_made_alike(found: dict[str, list[dict]]) -> None:
+    """Raise ReproError when runs of equal seed that are compared with one another (by row, in the order of
+    seeds) were made by different code or arithmetic: their difference would be the machine's as well.
+    """
+    for seed, of_seed in enumerate(zip(*found.values(), strict=False)):
+        made = {runs.made_by(record) for record in of_seed}
+        if len(made) > 1:
+            raise ReproError(
+                f"The runs of training seed {seed} ({', '.join(found)}) are compared with one another and"
+                f" were made in different ways ({' / '.join(sorted(made))}): train all of them again, by one"
+                " code on one machine."
+            )
+
+
 def unavailable(row: paper.Row, preset: Preset) -> str | None:
     """Why the row has no runs at this preset, or None when it can have."""
     try:

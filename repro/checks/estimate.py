@@ -229,7 +229,7 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
     study = Study(preset.name, seeds or preset.seeds, executor="none")
     costs = measure_rows(study, device)
     of_an_image, of_distances = extraction(preset, device), distances(preset, device)
-    scores = -(-preset.steps // preset.score_every)
+    scores = sum(map(preset.is_scored, {*range(0, preset.steps, preset.score_every), preset.steps}))
 
     def line(name: str, tables: list[str]) -> dict:
         tasks = study.tasks(tables)

@@ -155,10 +155,11 @@ def restore(
     if record["status"] not in runs.FINISHED:
         record["status"] = "running"
     record["provenance"] |= {name: value for name, value in before.items() if name.endswith("_seconds")}
-    earlier = before.get("earlier_code", [])
-    if before["code"] != record["provenance"]["code"]:  # a run that two revisions of the code made says so
-        earlier = [*earlier, before["code"]]
-    record["provenance"]["earlier_code"] = earlier
+    for name in ("code", "processor"):  # a run that two revisions or two processors made says so
+        earlier = before.get(f"earlier_{name}", [])
+        if before[name] != record["provenance"][name]:
+            earlier = [*earlier, before[name]]
+        record["provenance"][f"earlier_{name}"] = earlier
     log.info("continuing at step %d", record["step"])
 
 

@@ -262,8 +262,7 @@ class Training:
     def _unscored(self) -> bool:
         """Whether the present step is one to score and has no score yet."""
         step, scores = self.record["step"], self.record["scores"]
-        due = step > 0 and (step % self.preset.score_every == 0 or step == self.preset.steps)
-        return due and (not scores or scores[-1]["step"] < step)
+        return self.preset.is_scored(step) and (not scores or scores[-1]["step"] < step)
 
     def _score_and_save(self) -> None:
         """Score the present step; its status is then "running", or "complete" or "collapsed" at an end."""

@@ -11,6 +11,7 @@ from repro.analysis import comparisons as c
 from repro.analysis import published
 from repro.analysis import statistics as s
 from repro.analysis import verdicts as v
+from repro.errors import ReproError
 from tests.analysis.helpers import GOOD, LEVELS, judged, pair, scaled, with_status
 
 
@@ -253,6 +254,11 @@ def test_pairs_decide_where_the_plan_declares_them(study_of, declare):
     last = declared.looks["G updates"][-1]
     assert (last.low, last.high) == of_differences(differences)
     assert v.verdicts(study, "C5")["finding"].item().count("(4 seeds, rows compared seed by seed)") == 1
+    record = study.run("attention_16", 7).read()
+    elsewhere = record["provenance"] | {"earlier_processor": ["another"]}
+    study.run("attention_16", 7).write(record | {"provenance": elsewhere})
+    with pytest.raises(ReproError, match=r"training seed 7 \(.*made in different ways.*\(another, "):
+        c.judge(study)
     plan["comparisons"][0]["paired"] = False
     (study.folder / "plan.json").write_text(json.dumps(plan))
     assert "as it was not declared: over pairs of runs of equal seed FID is 5.0 % lower" in (

@@ -32,7 +32,10 @@ def test_a_plan_is_of_its_study(path):
         drafted |= {name: raw[name] for name in ("comparisons", "margin", "first_look")}
     differs = [name for name in drafted if name != "rows" and raw[name] != drafted[name]]
     assert not differs
-    assert raw["endpoint"]["scores"] * preset.score_every <= preset.steps
+    assert all(
+        preset.is_scored(raw["endpoint"]["step"] - i * preset.score_every)
+        for i in range(raw["endpoint"]["scores"])
+    )
     assert plans.read(Study(preset.name, executor="none", out="results")).comparisons
 
 

@@ -177,14 +177,28 @@ def test_a_fid_past_its_bound_ends_the_run_and_the_best_checkpoint_stays(
     assert json.loads(checkpoint.read_checkpoint(tmp_path / "best.pt")["record"])["step"] == 4
 
 
+def test_steps_before_the_first_one_to_score_are_not_scored(make_config, shapes_data, tmp_path, light_scores):
+    config = make_config(steps=5, score_every=2, score_from=3)
+    assert [score["step"] for score in train_in(tmp_path, config, shapes_data)["scores"]] == [4, 5]
+    assert [step for step in range(6) if make_config(steps=5, score_every=2).preset.is_scored(step)] == [
+        2,
+        4,
+        5,
+    ]
+
+
 def test_a_run_of_two_code_revisions_names_both(
     make_config, shapes_data, tmp_path, light_scores, monkeypatch
 ):
     monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "first", "dirty": False, "sources": "1"})
+    monkeypatch.setattr(runs, "processor", lambda: "first")
     with pytest.raises(runs.Interrupted):
         loop.train(make_config(), shapes_data, runs.Run(tmp_path), "none", max_minutes=0)
     monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "second", "dirty": False, "sources": "2"})
-    made = train_in(tmp_path, make_config(), shapes_data)["provenance"]
+    monkeypatch.setattr(runs, "processor", lambda: "second")
+    record = train_in(tmp_path, make_config(), shapes_data)
+    made = record["provenance"]
+    assert runs.made_by(record) == "sources 1, 2 in fp32 on cpu (first, second)"
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
         "first"
     ]
