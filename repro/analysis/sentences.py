@@ -49,9 +49,20 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
         return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}" + (
             f" ({j.remark})." if j.remark else "."
         )
+    return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}. {_found(j, plan, study)}"
+
+
+def answer(j: Judged, plan: Plan, study: Study) -> str:
+    """The same for a reader who has been told the outcome."""
+    if not j.looks or j.outcome == UNSTABLE:
+        return sentence(j, plan, study)
+    return f"{compared(j, study).rpartition(', ')[0]}: {_found(j, plan, study)}"
+
+
+def _found(j: Judged, plan: Plan, study: Study) -> str:
+    """By how much the sides of a comparison that has looks differ, and what follows from it."""
     at = {budget: j.look(budget) for budget in j.looks}
-    outcome = _of_outcome(j, plan, study.preset)
-    text = f"{compared(j, study)}: {outcome}. {_changes(j, at, study)} ({_seeds(j)})."
+    text = f"{_changes(j, at, study)} ({_seeds(j)})."
     if j.outcome == OPEN:
         text += (
             f" If the spread stays, {j.needed} seeds find a true difference as large as the margin (a factor"
