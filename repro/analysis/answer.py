@@ -30,17 +30,16 @@ def answers(studies: Sequence[Study]) -> str:
 
 
 def _elsewhere(study: Study) -> list[str]:
-    """Whether attention helps at another study's scale, as one line; none where it was not tried."""
+    """Whether attention helps in another study, as one line; none where it was not tried."""
     p = study.preset
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
     told = " ".join(brief(j, study) for j in own)
     scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
+    where = f"At another scale ({scale})"
+    if any(j.comparison.paired for j in own):
+        where = "Asked again on fresh seeds"
     verdict = verdicts(study, "C4")["verdict"].item()
-    return (
-        [f"**At another scale ({scale}): {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."]
-        if told
-        else []
-    )
+    return [f"**{where}: {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []
 
 
 def _answer(study: Study) -> str:

@@ -1,6 +1,7 @@
 """What a study found, in sentences that hold whatever the numbers are."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -82,6 +83,16 @@ def test_a_further_study_is_one_line_with_its_own_scale(study_of, declare):
     assert "Preset `rehearsal`, 4 updates" in other and "base width 8): open.**" in other
     assert "Attention at 8 and 16 against no block: FID is 0.0 % lower, between 17.8 % lower and" in other
     assert "(3 seeds)" in other and lines[0].startswith("* **Does attention help?")
+
+
+def test_a_study_of_pairs_asks_again_on_fresh_seeds(study_of, declare):
+    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
+    study = declare(study_of(fids))
+    plan = json.loads((study.folder / "plan.json").read_text())
+    plan["comparisons"] = [of | {"paired": True} for of in plan["comparisons"] if of["claim"] == "C4"]
+    (study.folder / "plan.json").write_text(json.dumps(plan))
+    (line,) = answer._elsewhere(study)
+    assert line.startswith("**Asked again on fresh seeds: ")
 
 
 def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, declare):
