@@ -18,7 +18,7 @@ from repro.errors import ReproError
 from repro.networks import resnet
 from repro.training import checkpoint, draws, loop, updates
 
-STEPS, FEW = 20, 6
+STEPS, FEW = 10, 4
 # of the batch of 16: normalised together, or each half by itself; and the second codebase, whose penalty is
 # differentiated twice
 CASES = {
@@ -33,7 +33,7 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
     """All numbers of a training after some steps, and the losses on the way: this rank's view."""
     patch = pytest.MonkeyPatch()
     if dtype == torch.float64:
-        # in float32 rounding alone grows by orders of magnitude in 20 steps
+        # in float32 rounding alone grows by orders of magnitude in a few steps
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
     torch.set_num_threads(1)
     g, d = (network.to(dtype) for network in resnet.build(config))
