@@ -1,5 +1,5 @@
 """How often the study's verdicts are wrong, and what they find: made-up studies judged by repro.statistics
-(docs/statistics.md).
+(docs/statistics.md, docs/pilot.md).
 
 python -m benchmarks.simulation              the tables of docs/statistics.md
 python -m benchmarks.simulation --studies N  with so many made-up studies a line
@@ -25,8 +25,8 @@ FALSE_ALARMS = {  # rows' spreads and weights
 }
 EFFECTS = {"0": 0.0, "5 %": 0.05, "10 % (the margin)": MARGIN, "22 % (the paper's)": 0.22}
 SPREADS = (0.03, 0.05, 0.07)
-# of cifar10-cpu-paired: its rules, and the spread of differences of runs of equal seed as in cifar10-cpu
-# beside the ends of its 95 per cent interval
+# The rules of cifar10-cpu-paired. Its spread is that of the differences of runs of equal seed in cifar10-cpu,
+# between the ends of their 95 per cent interval.
 PAIRED = dict(margin=math.log(1.05), most=16, first=6)
 PAIRED_EFFECTS = {"0": 0.0, "2 %": 0.02, "4 %": 0.04, "5.5 %": 0.055}
 PAIRED_SPREADS = (0.032, 0.047, 0.085)

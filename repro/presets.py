@@ -74,6 +74,11 @@ class Preset:
             self.channels,
             "a multiple of 8 (keys have C/8 channels)",
         )
+        for name in ("resamples", "seed_offset", "score_from"):
+            value = getattr(self, name)
+            require(
+                isinstance(value, int) and value >= 0, f"preset.{name}", value, "a whole number of at least 0"
+            )
         for name in ("learning_rate_scale", "average_scale"):
             require(getattr(self, name) > 0, f"preset.{name}", getattr(self, name), "positive")
         choose("preset.precision", self.precision, ("bf16", "fp32"))
@@ -173,6 +178,7 @@ PRESETS = {
             name="cifar10-cpu-paired",
             tables=("table1",),
             rows=("none", "attention_8", "attention_16"),
+            seeds=6,
             resamples=0,
             seed_offset=10,
             score_from=2500,

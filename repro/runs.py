@@ -300,14 +300,16 @@ def revision(record: dict) -> str:
     return f"sources {code['sources']}" if "sources" in code else "unknown"
 
 
-def made_by(record: dict) -> str:
-    """The code and the arithmetic that made a run, all of them where it was resumed by others."""
+# of a record's provenance: what decides a run's last digits, beside its configuration
+MADE_BY = ("code", "packages", "processor", "gpu", "device", "devices", "threads", "precision")
+MADE_BY += ("compiled", "cuda_graphs", "accumulate")
+
+
+def made_by(record: dict) -> dict[str, list]:
+    """What made a run, by MADE_BY: the values in turn, several where it moved; code by its sources."""
     made = record["provenance"]
-    sources = [code.get("sources", "unknown") for code in (*made.get("earlier_code", ()), made["code"])]
-    processors = [*made.get("earlier_processor", ()), made["processor"]]
-    return (
-        f"sources {', '.join(sources)} in {made['precision']} on {made['device']} ({', '.join(processors)})"
-    )
+    found = {name: [*made.get(f"earlier_{name}", ()), made.get(name)] for name in MADE_BY}
+    return found | {"code": [code.get("sources") for code in found["code"]]}
 
 
 def processor() -> str:

@@ -35,11 +35,11 @@ def _elsewhere(study: Study) -> list[str]:
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
     told = " ".join(brief(j, study) for j in own)
     scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
-    where = f"At another scale ({scale})"
-    if any(j.comparison.paired for j in own):
-        where = "Asked again on fresh seeds"
+    where = "Asked again on fresh seeds" if p.seed_offset else "At another scale"
     verdict = verdicts(study, "C4")["verdict"].item()
-    return [f"**{where}: {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []
+    return (
+        [f"**{where} ({scale}): {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []
+    )
 
 
 def _answer(study: Study) -> str:

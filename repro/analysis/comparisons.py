@@ -36,7 +36,7 @@ class Judged:
     it is unstable. decline: the look at the worse row's own, of a comparison of declines. remark: what a
     reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
     at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
-    published: the paper's own difference in logarithms, by what it is of. paired: the last look at the
+    published: the paper's own difference in logarithms, by what it is of. exploratory: the last look at the
     differences of runs of equal seed, where the plan does not declare them; in no verdict.
     """
 
@@ -52,7 +52,7 @@ class Judged:
     decline: Look | None = None
     remark: str = ""
     needed: int | None = None
-    paired: Look | None = None
+    exploratory: Look | None = None
 
     @property
     def waits(self) -> bool:
@@ -163,11 +163,11 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
         return judged(looks={}, remark="all seeds have equal scores, so there is no spread and no interval")
     needed = [seeds_needed(*of, *declared) for of in judging]
     undeclared = c.measure == "endpoint" and not c.paired and len(pairs) == 1
-    paired = looks(*pairs.values(), [1.0], *declared)[-1] if undeclared else None
+    exploratory = looks(*pairs.values(), [1.0], *declared)[-1] if undeclared else None
     return judged(
         outcome=outcomes[-1],
         remark=remark,
-        paired=paired,
+        exploratory=exploratory,
         needed=None if None in needed or outcomes[-1] != OPEN else max(needed),
     )
 

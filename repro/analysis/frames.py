@@ -49,16 +49,17 @@ def check_scored_alike(what: str, found: Iterable[dict]) -> None:
 
 
 def check_made_alike(found: dict[str, list[dict]]) -> None:
-    """Raise ReproError when runs of equal seed that are compared with one another (by row, in the order of
-    seeds) were made by different code or arithmetic: their difference would be the machine's as well.
+    """Raise ReproError when runs of equal seed that are compared with one another differ in runs.MADE_BY:
+    their difference would be the machine's as well. found: by row, records in the order of seeds.
     """
     for seed, of_seed in enumerate(zip(*found.values(), strict=False)):
-        made = {runs.made_by(record) for record in of_seed}
-        if len(made) > 1:
+        first, *others = map(runs.made_by, of_seed)
+        differ = [name for name in runs.MADE_BY if any(made[name] != first[name] for made in others)]
+        if differ:
             raise ReproError(
                 f"The runs of training seed {seed} ({', '.join(found)}) are compared with one another and"
-                f" were made in different ways ({' / '.join(sorted(made))}): train all of them again, by one"
-                " code on one machine."
+                f" differ in what made them ({', '.join(differ)}): move their folders away and train them"
+                " again, by one code on one machine."
             )
 
 

@@ -160,6 +160,12 @@ def read(study: Study) -> Plan | None:
             f"{path} is the plan of preset {raw['preset']} at step {raw['endpoint']['step']}, not of"
             f" {study.preset.name} with {study.preset.steps} steps."
         )
+    for c in raw["comparisons"]:
+        if c.get("paired") and c["measure"] not in ("endpoint", "decline"):
+            raise ReproError(
+                f'{path} pairs the runs of a comparison of {c["measure"]}: take "paired" out, which endpoints'
+                " and declines may have."
+            )
     if raw["first_look"] > raw["most_seeds"]:
         raise ReproError(
             f"{path} looks first at {raw['first_look']} seeds and takes {raw['most_seeds']} at most: correct"

@@ -76,10 +76,10 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
         text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
     if j.outcome in (NO_DIFFERENCE, OPEN):
         text += _not_seen(j, plan)
-    if j.outcome == OPEN and j.paired and not math.isnan(j.paired.low):
+    if j.outcome == OPEN and j.exploratory and not math.isnan(j.exploratory.low):
         text += (
             " Exploratory, as it was not declared: over pairs of runs of equal seed"
-            f" {labels.METRICS[j.metric][0]} is {_range(j, j.paired)}."
+            f" {labels.METRICS[j.metric][0]} is {_range(j, j.exploratory)}."
         )
     return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
 

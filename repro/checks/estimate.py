@@ -298,7 +298,8 @@ def _assumptions(
             "Not linear: attention's arithmetic grows with the square of the positions; a step with it at 64"
             f" takes {high / low:.2f} times one with it at 8."
         )
-    scored = f"{preset.samples:,} samples every {preset.score_every:,} steps"
+    start = f" from step {preset.score_from:,} on" if preset.score_from else ""
+    scored = f"{preset.samples:,} samples every {preset.score_every:,} steps{start}"
     if of_an_image is None:
         out.append(
             f"Scoring ({scored}) counts the generator and the distances: the weights of Inception could not"

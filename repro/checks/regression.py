@@ -215,8 +215,7 @@ def discard_stale(study: Study, tasks: Iterable[Task]) -> None:
         record = run.read()
         if record is None:
             continue
-        made_by = [record["provenance"]["code"], *record["provenance"].get("earlier_code", [])]
-        if any(code.get("sources") != sources for code in made_by):
+        if set(runs.made_by(record)["code"]) != {sources}:
             shutil.rmtree(run.folder)
 
 

@@ -155,11 +155,12 @@ def restore(
     if record["status"] not in runs.FINISHED:
         record["status"] = "running"
     record["provenance"] |= {name: value for name, value in before.items() if name.endswith("_seconds")}
-    for name in ("code", "processor"):  # a run that two revisions or two processors made says so
+    for name in runs.MADE_BY:  # a run that two revisions of the code or two processors made says so
         earlier = before.get(f"earlier_{name}", [])
-        if before[name] != record["provenance"][name]:
-            earlier = [*earlier, before[name]]
-        record["provenance"][f"earlier_{name}"] = earlier
+        if before.get(name) != record["provenance"].get(name):
+            earlier = [*earlier, before.get(name)]
+        if earlier:
+            record["provenance"][f"earlier_{name}"] = earlier
     log.info("continuing at step %d", record["step"])
 
 

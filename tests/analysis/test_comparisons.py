@@ -245,19 +245,19 @@ def test_pairs_decide_where_the_plan_declares_them(study_of, declare):
     study = pair(study_of, declare, list(100 * seed * noise), list(105 * seed))
     (j,) = c.judge(study)
     differences = np.log(105 / (100 * noise))
-    assert j.outcome == s.OPEN and (j.paired.low, j.paired.high) == of_differences(differences)
+    assert j.outcome == s.OPEN and (j.exploratory.low, j.exploratory.high) == of_differences(differences)
     plan = json.loads((study.folder / "plan.json").read_text())
     plan["comparisons"][0]["paired"] = True
     (study.folder / "plan.json").write_text(json.dumps(plan))
     (declared,) = c.judge(study)
-    assert (declared.outcome, declared.at, declared.paired) == (s.SUPPORTED, 4, None)
+    assert (declared.outcome, declared.at, declared.exploratory) == (s.SUPPORTED, 4, None)
     last = declared.looks["G updates"][-1]
     assert (last.low, last.high) == of_differences(differences)
     assert v.verdicts(study, "C5")["finding"].item().count("(4 seeds, rows compared seed by seed)") == 1
     record = study.run("attention_16", 7).read()
     elsewhere = record["provenance"] | {"earlier_processor": ["another"]}
     study.run("attention_16", 7).write(record | {"provenance": elsewhere})
-    with pytest.raises(ReproError, match=r"training seed 7 \(.*made in different ways.*\(another, "):
+    with pytest.raises(ReproError, match=r"training seed 7 \(.*differ in what made them \(processor\)"):
         c.judge(study)
     plan["comparisons"][0]["paired"] = False
     (study.folder / "plan.json").write_text(json.dumps(plan))

@@ -190,6 +190,10 @@ def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, cap
         ({"rows": ["nosuch"]}, "names rows that do not exist (nosuch)"),
         ({"preset": "smoke"}, "is the plan of preset smoke"),
         ({"first_look": 11}, "looks first at 11 seeds and takes 10 at most"),
+        (
+            {"comparisons": [{"claim": "C7", "measure": "attention", "row": "attention_16", "paired": True}]},
+            "pairs the runs of a comparison of attention",
+        ),
         ({"margin": -1}, "is not a plan"),
         ({"schema": 9}, "is not a plan"),
     ],

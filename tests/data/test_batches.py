@@ -41,6 +41,7 @@ def test_a_training_seed_is_three_streams_and_each_can_be_pinned(make_config, sh
     for name in zero:
         assert equal(zero, parts(3, name)) == {name} and equal(parts(3), parts(3, name)) == set(zero) - {name}
     assert equal(parts(3), parts(1, offset=2)) == set(zero)
+    assert equal(parts(2), parts(1, *zero, offset=2)) == set(zero)
     assert make_config(seed=3).key != dataclasses.replace(make_config(seed=3), pinned=("order",)).key
     with pytest.raises(ReproError, match="Unknown stream of the training seed 'data'"):
         dataclasses.replace(make_config(), pinned=("data",))

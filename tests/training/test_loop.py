@@ -198,7 +198,8 @@ def test_a_run_of_two_code_revisions_names_both(
     monkeypatch.setattr(runs, "processor", lambda: "second")
     record = train_in(tmp_path, make_config(), shapes_data)
     made = record["provenance"]
-    assert runs.made_by(record) == "sources 1, 2 in fp32 on cpu (first, second)"
+    of = runs.made_by(record)
+    assert (of["code"], of["processor"], of["precision"]) == (["1", "2"], ["first", "second"], ["fp32"])
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
         "first"
     ]
