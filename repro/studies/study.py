@@ -145,11 +145,17 @@ class Study:
         return self.preset.tables if self.preset.rows else paper.WITH_NOTEBOOK
 
     def finished_tables(self) -> list[str]:
-        """The tables of whose every row training seed 0 is finished; of further seeds a row shows those that
-        it has.
+        """The tables of whose every row the first training seed is finished; of further seeds a row shows
+        those that it has.
         """
-        first = Study(self.preset.name, out=str(self.out))
-        return [name for name in self.possible_tables if first.tasks([name]) and not first.missing([name])]
+
+        def finished(name: str) -> bool:
+            # a row that pins streams to seed 0 begins with seed 1
+            pins = any(row.pinned for row in paper.ALL_TABLES[name].rows)
+            first = Study(self.preset.name, 2 if pins else 1, out=str(self.out))
+            return bool(first.tasks([name])) and not first.missing([name])
+
+        return list(filter(finished, self.possible_tables))
 
     @property
     def folder(self) -> Path:
@@ -176,7 +182,8 @@ class Study:
                     continue  # shown as "n/a" with the reason
                 if self.preset.rows and folder_row not in self.preset.rows:
                     continue
-                for seed in range(self.seeds):
+                # seed 0 of a row that pins streams to it is the run of the row that pins none
+                for seed in range(bool(row.pinned), self.seeds):
                     tasks[folder_row, seed] = Task(folder_row, seed, configure(row, self.preset, seed))
         return sorted(tasks.values(), key=lambda t: (t.seed, -t.steps))
 

@@ -1,6 +1,7 @@
 """How far a score moves with which part of a training seed, against values known by hand."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -81,7 +82,20 @@ def test_a_row_of_one_stream_changes_that_stream_alone(row, rehearsal):
     moved = {stream for stream in ("weights", "order", "latents") if config.seed_of(stream) == 3}
     assert moved == {row.name.removeprefix("only_")}
     assert run_name(row, rehearsal) == row.name  # a folder of its own
-    assert rows()[row.name] is row and isinstance(Study("rehearsal").tasks(["streams"]), list)
+    assert rows()[row.name] is row
+
+
+def test_a_row_of_one_stream_begins_with_seed_1(study_of):
+    """Its seed 0 would be the run of the row with all three."""
+    alone = {"only_weights", "only_order", "only_latents"}
+    tasks = {(task.row, task.seed) for task in Study("rehearsal", 2).tasks(["streams"])}
+    assert tasks == {("none", 0), ("none", 1)} | {(row, 1) for row in alone}
+    study = study_of({"none": [100.0, 110.0]} | {row: [7.0, 100.0] for row in alone})
+    for row in alone:
+        shutil.rmtree(study.run(row, 0).folder)
+    assert "streams" in study.finished_tables()
+    shutil.rmtree(study.run("only_order", 1).folder)
+    assert "streams" not in study.finished_tables()
 
 
 def test_rows_that_share_their_seeds_have_fewer_degrees_of_freedom():
