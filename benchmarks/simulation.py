@@ -166,6 +166,10 @@ def main() -> None:
         f"A claim of six comparisons at three budgets is contradicted by {share(three_budgets(rng, studies))}"
         " of studies when nothing differs."
     )
+    no_margin = PAIRED | dict(margin=0.0)
+    found, _ = verdicts(study(rng, studies, (1,), most=PAIRED["most"]), (1,), **no_margin)
+    false = share(np.isin(found, [SUPPORTED, CONTRADICTED]).mean())
+    print(f"Over all looks at pairs, with no margin, {false} of studies are false alarms.")
 
 
 if __name__ == "__main__":

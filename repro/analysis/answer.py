@@ -13,7 +13,7 @@ from .comparisons import Judged, judge
 from .findings import uniform, where_it_holds
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .sentences import answer, brief
+from .sentences import brief, without_outcome
 from .statistics import OPEN
 from .verdicts import verdicts
 
@@ -47,7 +47,7 @@ def _answer(study: Study) -> str:
     plan = read_plan(study)
     verdict = verdicts(study, "C4")["verdict"].item()
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = [text for j in own for text in (answer(j, plan, study), cost_of_more(study, j))]
+    told = [text for j in own for text in (without_outcome(j, plan, study), cost_of_more(study, j))]
     return " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
 
 

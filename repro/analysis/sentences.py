@@ -52,7 +52,7 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}. {_found(j, plan, study)}"
 
 
-def answer(j: Judged, plan: Plan, study: Study) -> str:
+def without_outcome(j: Judged, plan: Plan, study: Study) -> str:
     """The same for a reader who has been told the outcome."""
     if not j.looks or j.outcome == UNSTABLE:
         return sentence(j, plan, study)

@@ -183,7 +183,7 @@ class Study:
                 if self.preset.rows and folder_row not in self.preset.rows:
                     continue
                 # seed 0 of a row that pins streams to it is the run of the row that pins none
-                for seed in range(bool(row.pinned), self.seeds):
+                for seed in range(1 if row.pinned else 0, self.seeds):
                     tasks[folder_row, seed] = Task(folder_row, seed, configure(row, self.preset, seed))
         return sorted(tasks.values(), key=lambda t: (t.seed, -t.steps))
 
