@@ -170,6 +170,10 @@ def nothing():
     pass
 
 
+def in_turn(config, images, folders):
+    return [loop.train(config, images, runs.Run(folder), "attention_16") for folder in folders]
+
+
 def test_ranks_stop_together_and_one_device_continues(make_config, images, tmp_path):
     config = make_config("attention_16", batch_size=16, **SCORED)
     with pytest.raises(runs.Interrupted, match="stopped at step 2 of 4"):
@@ -190,8 +194,7 @@ def test_a_rank_that_dies_ends_the_run_and_the_same_command_continues_it(make_co
         parallel.launch(2, run_with, config, images, tmp_path / "killed", die, 3, 1)
     assert time.monotonic() - start < 60
     assert runs.Run(tmp_path / "killed").read()["step"] == 2
-    ended = parallel.launch(2, run_with, config, images, tmp_path / "killed", nothing, 0, 0)
-    whole = parallel.launch(2, run_with, config, images, tmp_path / "whole", nothing, 0, 0)
+    ended, whole = parallel.launch(2, in_turn, config, images, [tmp_path / "killed", tmp_path / "whole"])
     assert ended["provenance"]["devices"] == 2 and {k: v for k, v in ended.items() if k != "provenance"} == {
         k: v for k, v in whole.items() if k != "provenance"
     }

@@ -19,23 +19,34 @@ from .verdicts import verdicts
 
 
 def answers(studies: Sequence[Study]) -> str:
-    """The answer of the first study, with a line for each further one on whether attention helps there too: a
-    list.
+    """A list: the answer, which is that of a study which asked the first one's question again on fresh seeds
+    where there is one; what the first one found; a line for each further one on attention there.
     """
     first, *others = studies
-    elsewhere = [line for study in others for line in _elsewhere(study)]
+    again = next((study for study in others if _asked_again(study)), None)
+    elsewhere = [line for study in others if study is not again for line in _told(study, "At another scale")]
     luck = " ".join(spreads_in_words(first)[:2])
     lines = [_answer(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first), *elsewhere]
+    if again:
+        asked = (
+            f"Preset `{again.preset.name}` asks the question of `{first.preset.name}` again, on fresh seeds."
+        )
+        lines[:1] = [f"{_answer(again)} {asked}", *_told(first, "The study before it")]
     return "\n".join(f"* {line}" for line in lines if line)
 
 
-def _elsewhere(study: Study) -> list[str]:
+def _asked_again(study: Study) -> bool:
+    """Whether a study of fresh seeds has enough of them for its first look."""
+    looked = [j.seeds >= read_plan(study).first_look for j in judge(study) if j.comparison.claim == "C4"]
+    return bool(study.preset.seed_offset and looked) and all(looked)
+
+
+def _told(study: Study, where: str) -> list[str]:
     """Whether attention helps in another study, as one line; none where it was not tried."""
     p = study.preset
     own = [j for j in judge(study) if j.comparison.claim == "C4"]
     told = " ".join(brief(j, study) for j in own)
     scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
-    where = "Asked again on fresh seeds" if p.seed_offset else "At another scale"
     verdict = verdicts(study, "C4")["verdict"].item()
     return (
         [f"**{where} ({scale}): {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []

@@ -1,6 +1,8 @@
 """What a study found, in sentences that hold whatever the numbers are."""
 
+import copy
 import dataclasses
+import shutil
 
 import pytest
 
@@ -84,19 +86,27 @@ def test_a_further_study_is_one_line_with_its_own_scale(study_of, declare):
     assert "(3 seeds)" in other and lines[0].startswith("* **Does attention help?")
 
 
-def test_a_study_of_fresh_seeds_asks_again(study_of, declare):
+def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, declare):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
-    study = declare(study_of(fids))
-    study.preset = dataclasses.replace(study.preset, seed_offset=10)
-    (line,) = answer._elsewhere(study)
-    assert line.startswith("**Asked again on fresh seeds (symmetric shapes at 32 pixels, base width 8): ")
+    first = declare(study_of(fids))
+    again = copy.copy(first)
+    again.preset = dataclasses.replace(first.preset, seed_offset=10)
+    lines = answer.answers([first, again]).splitlines()
+    assert lines[0].startswith("* **Does attention help?") and lines[0].endswith(
+        "Preset `rehearsal` asks the question of `rehearsal` again, on fresh seeds."
+    )
+    assert lines[1].startswith("* **The study before it (symmetric shapes at 32 pixels, base width 8): open.")
+    assert "At another scale" not in "".join(lines)
+    shutil.rmtree(first.run("none", 2).folder)  # two seeds are no look
+    lines = answer.answers([first, again]).splitlines()
+    assert "again, on fresh seeds" not in lines[0] and "before it" not in "".join(lines)
 
 
 def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, declare):
     fids = {row: [1900.0, 1904.0, 1897.0] for row in ("none", "attention_8", "attention_16")}
     study = declare(study_of(fids))
     change(study, noise={"fid": 2000.0})
-    (line,) = answer._elsewhere(study)
+    (line,) = answer._told(study, "At another scale")
     assert "too short to rank" in line and "%" not in line
 
 
