@@ -243,14 +243,16 @@ def found(study: Study, notebook: str) -> list[str]:
     return PARTS[choose("findings of notebook", notebook, PARTS)](study)
 
 
-def where_it_holds(study: Study) -> str:
-    """The scale that all of it is limited to."""
+def where_it_holds(study: Study, notebook: str = "") -> str:
+    """The scale that all of it is limited to, with the training seeds of the notebook's table where it has
+    one.
+    """
     p = study.preset
+    seeds = setting.seeds(study, notebook if notebook in paper.WITH_NOTEBOOK else "")
     return (
         f"These figures are for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
         f" {p.channels}, {p.steps:,} updates of batch {p.batch_size} and"
-        f" {setting.seeds(study)} training seed{'s' if study.seeds > 1 else ''} a row. Other scales may"
-        " differ."
+        f" {seeds} training seed{'' if seeds == '1' else 's'} a row. Other scales may differ."
     )
 
 

@@ -20,7 +20,7 @@ def _markdown(*parts: str):
 
 def found(study: Study, notebook: str):
     """What the study found on the notebook's question, and where it holds."""
-    return findings_of(findings.found(study, notebook), findings.where_it_holds(study))
+    return findings_of(findings.found(study, notebook), findings.where_it_holds(study, notebook))
 
 
 def findings_of(sentences: list[str], limits: str = ""):

@@ -117,9 +117,11 @@ def recipe_frame(preset: Preset, table: paper.Table) -> pd.DataFrame:
     return shown[[c for c in shown if c in ("", "note") or shown[c].nunique() > 1]]
 
 
-def seeds(study: Study) -> str:
-    """How many training seeds its rows have run with: "3", "6 to 8"."""
-    tables = [paper.WITH_NOTEBOOK[name] for name in study.preset.tables]
+def seeds(study: Study, table: str = "") -> str:
+    """How many training seeds the rows of a table, or of all the study's tables, have run with: "3",
+    "6 to 8".
+    """
+    tables = [paper.WITH_NOTEBOOK[name] for name in ([table] if table else study.preset.tables)]
     done = {(record["row"], seed) for of in tables for (_, seed), record in records(study, of).items()}
     counts = Counter(row for row, _ in done).values() or [study.seeds]
     return str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"

@@ -91,10 +91,12 @@ def left_out(study: Study, table: paper.Table) -> str:
 
 
 def present(study: Study, table: paper.Table) -> pd.DataFrame:
-    """The table for a reader: paper | ours (seeds, standard deviation) | difference Δ to the reference row;
-    strings throughout. Rows that the study cannot have are in `left_out`.
+    """The table for a reader: paper | ours (seeds, standard deviation) | difference Δ to the reference row,
+    but where rows are one model with other seeds; strings throughout. Rows that the study cannot have are in
+    `left_out`.
     """
     numbers = _of_rows_here(study, table)
+    one_model = any(row.pinned for row in table.rows)
     shown = pd.DataFrame({"": numbers["label"]})
     for metric in ("fid", "is", "intra_fid"):
         if numbers[f"paper_{metric}"].notna().any():
@@ -106,7 +108,7 @@ def present(study: Study, table: paper.Table) -> pd.DataFrame:
         if f"{metric}_mean" not in numbers or metric not in SHOWN:
             continue
         shown[f"ours: {heading(metric, study.preset)}"] = _cells(numbers, metric, digits)
-        if metric not in PIXELS:
+        if metric not in PIXELS and not one_model:
             shown[f"Δ {name}"] = [
                 "reference" if row == table.reference else _number(v, digits, sign=True)
                 for row, v in zip(numbers["row"], numbers[f"{metric}_difference"], strict=True)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from repro import paper
-from repro.analysis import lottery
+from repro.analysis import findings, lottery, tables
 from repro.studies.study import Study, configure, rows, run_name
 
 FIDS = {
@@ -40,6 +40,14 @@ def test_spreads_and_shares_are_those_known_by_hand(study_of):
     assert weights["share_low"] == pytest.approx(0.6 / 16.04, rel=1e-3)
     assert weights["share_high"] == pytest.approx(0.6 / 0.0255, rel=2e-3)
     assert "latents and their labels alone" not in frame.index  # no run of it
+
+
+def test_its_notebook_counts_its_own_seeds_and_compares_no_means(study_of):
+    study = study_of(FIDS | {"attention_16": [100.0]})
+    assert "1 to 4 training seeds a row" in findings.where_it_holds(study)
+    assert "3 to 4 training seeds a row" in findings.where_it_holds(study, "streams")
+    assert "Δ FID" in tables.present(study, paper.TABLE1)
+    assert "Δ FID" not in tables.present(study, paper.STREAM_TABLE)
 
 
 def test_intervals_of_shares_hold_95_times_in_100():
