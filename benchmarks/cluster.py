@@ -15,7 +15,7 @@ import time
 
 import ray
 
-from repro import runs
+from repro import provenance, runs
 from repro.checks.bench import Line
 from repro.studies.cluster import RayExecutor, train_on_node
 from repro.studies.study import Study
@@ -31,7 +31,7 @@ def sleep(preset, row, seed, out, *rest):
 
 class Worker:
     def __init__(self):
-        runs.code_revision()  # cached from here on, as in a process of its own
+        provenance.code_revision()  # cached from here on, as in a process of its own
 
     def train(self, *job):
         return train_on_node(*job)

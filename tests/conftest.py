@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import runs
+from repro import provenance, runs
 from repro.analysis import plan
 from repro.checks import regression
 from repro.data import images, loading
@@ -205,7 +205,7 @@ def two_studies(tmp_path):
                 "final": score,
                 "best": score,
                 "definition": {"extractor": "x"},
-                "provenance": {"wall_seconds": 1.0, "code": runs.code_revision()},
+                "provenance": {"wall_seconds": 1.0, "code": provenance.code_revision()},
             }
             | changes
         )

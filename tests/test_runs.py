@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro import cli, runs
+from repro import cli, provenance, runs
 from repro.errors import ReproError
 
 
@@ -134,4 +134,4 @@ def test_a_record_that_breaks_the_schema_is_refused_by_field(study_of, change, n
     ],
 )
 def test_a_run_names_the_code_that_made_it(code, said):
-    assert runs.revision({"provenance": {"code": code}}) == said
+    assert provenance.revision({"provenance": {"code": code}}) == said

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from .. import paper, runs
+from .. import paper, provenance, runs
 from ..errors import ReproError, SizeNotAvailable
 from ..presets import Preset
 from ..studies.study import Study, configure, run_name
@@ -49,12 +49,12 @@ def check_scored_alike(what: str, found: Iterable[dict]) -> None:
 
 
 def check_made_alike(found: dict[str, list[dict]]) -> None:
-    """Raise ReproError when runs of equal seed that are compared with one another differ in runs.MADE_BY:
+    """Raise ReproError when runs of equal seed that are compared with one another differ in what made them:
     their difference would be the machine's as well. found: by row, records in the order of seeds.
     """
     for seed, of_seed in enumerate(zip(*found.values(), strict=False)):
-        first, *others = map(runs.made_by, of_seed)
-        differ = [name for name in runs.MADE_BY if any(made[name] != first[name] for made in others)]
+        first, *others = map(provenance.made_by, of_seed)
+        differ = [name for name in provenance.MADE_BY if any(made[name] != first[name] for made in others)]
         if differ:
             raise ReproError(
                 f"The runs of training seed {seed} ({', '.join(found)}) are compared with one another and"

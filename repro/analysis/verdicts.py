@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from .. import claims, paper, runs
+from .. import claims, paper, provenance, runs
 from ..studies.study import Study
 from . import labels
 from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
@@ -154,7 +154,7 @@ def _made(study: Study, plan: Plan) -> list[str]:
     on_gpu = records[0]["provenance"]["device"] == "cuda"
     how = "added up, several at a time on one GPU" if on_gpu else "on one core each"
     text = [f"The {len(records)} runs took {_hours(records):.1f} hours, {how}."]
-    revisions = {runs.revision(r) for r in records}
+    revisions = {provenance.revision(r) for r in records}
     if len(revisions) > 1:
         text.append(f"They are of {len(revisions)} revisions of the code ({', '.join(sorted(revisions))}).")
     kinds: dict[str, set[int]] = {}

@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from .. import runs
+from .. import provenance, runs
 from ..analysis.tables import to_markdown
 from ..errors import ReproError, choose
 
@@ -120,10 +120,10 @@ def write(lines: list[Line], repeats: int, path: Path) -> None:
     import torch
 
     machine = {
-        "processor": runs.processor(),
+        "processor": provenance.processor(),
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
-        "code": runs.code_revision(),
+        "code": provenance.code_revision(),
     }
     machine["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     machine["repeats"] = repeats

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import claims, paper, runs
+from .. import claims, paper, provenance, runs
 from ..analysis.verdicts import verdicts
 from ..errors import ReproError, choose
 from ..studies.study import Study, Task
@@ -209,13 +209,13 @@ def discard_stale(study: Study, tasks: Iterable[Task]) -> None:
     """Remove the runs that other sources of this package made, so that what is compared is what the present
     code does.
     """
-    sources = runs.code_revision()["sources"]
+    sources = provenance.code_revision()["sources"]
     for task in tasks:
         run = study.run(task.row, task.seed)
         record = run.read()
         if record is None:
             continue
-        if set(runs.made_by(record)["code"]) != {sources}:
+        if set(provenance.made_by(record)["code"]) != {sources}:
             shutil.rmtree(run.folder)
 
 
@@ -316,8 +316,8 @@ def calibrate(
             trained(str(folder), 1, environment | {"REPRO_CACHE": str(runs.PROJECT / folder / "cache")})[0]
         )
     made_with = {
-        "code": runs.code_revision(),
-        "processor": runs.processor(),
+        "code": provenance.code_revision(),
+        "processor": provenance.processor(),
         "seeds": seeds,
         "arithmetics": chosen,
     }

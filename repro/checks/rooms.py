@@ -20,10 +20,22 @@ ROOMS = {
     "scoring": "scores of samples, attention maps",
     "networks": "generators, discriminators, losses",
     "data": "images, shapes, sheets of pictures",
-    "": "paper, claims, config, recipes, presets, runs, rng, parallel, execution, errors",
+    "": "paper, claims, config, recipes, presets, runs, provenance, rng, parallel, execution, errors",
 }
 # the room without a name, from top to bottom
-BASE = ("claims", "paper", "parallel", "runs", "config", "presets", "recipes", "execution", "rng", "errors")
+BASE = (
+    "claims",
+    "paper",
+    "parallel",
+    "runs",
+    "provenance",
+    "config",
+    "presets",
+    "recipes",
+    "execution",
+    "rng",
+    "errors",
+)
 
 
 def room(module: str) -> str:

@@ -8,7 +8,7 @@ import time
 
 import pandas as pd
 
-from .. import paper, runs
+from .. import paper, provenance, runs
 from ..analysis import tables
 from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import verdicts
@@ -57,7 +57,7 @@ def _moved_verdicts(before: dict[str, str], after: dict[str, str]) -> list[str]:
 def write_changes(target: Study, why: str, told: list[str]) -> None:
     """Put an entry on top of results/CHANGELOG.md."""
     path = target.out / "CHANGELOG.md"
-    code = runs.code_revision()
+    code = provenance.code_revision()
     revision = f"{(code['commit'] or 'no git')[:10]}{' with uncommitted changes' if code['dirty'] else ''}"
     head = f"## `{target.preset.name}`, {time.strftime('%Y-%m-%d', time.gmtime())}, code {revision}"
     entry = "\n\n".join([head, *([why] if why else []), *told])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from .. import runs
+from .. import provenance, runs
 from ..analysis import labels, tables
 from ..config import Config
 from ..errors import ReproError
@@ -104,7 +104,7 @@ A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained 
  Their licence applies to what is made of them.
 * **Selection**: the {runs.SELECTION} of this run.
 * **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`,\
- code {runs.revision(record)}.
+ code {provenance.revision(record)}.
 * **Limits**: small, briefly trained, scored with\
  the features of {labels.EXTRACTOR_LABELS[of["extractor"]]};\
  the scores compare with no published ones unless these are Inception's.

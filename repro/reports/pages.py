@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import paper, runs
+from .. import paper, provenance, runs
 from ..analysis import frames, labels, setting, tables
 from ..analysis.effects import effects, effects_in_words, show_effects
 from ..analysis.plan import read as read_plan
@@ -117,11 +117,11 @@ def _row_page(
         "## Runs",
     ]
     for seed, record in found.items():
-        made, run = record["provenance"], study.run(name, seed)
+        made, run, code = record["provenance"], study.run(name, seed), provenance.revision(record)
         page.append(
             f"**Seed {seed}**: [run.json](seed{seed}/run.json), {record['status']} at step {record['step']:,}"
             f" after {made['wall_seconds'] / 60:.1f} minutes in {made['precision']} on {made['device']}"
-            f" ({made['processor']}), PyTorch {made['packages']['torch']}, code {runs.revision(record)}."
+            f" ({made['processor']}), PyTorch {made['packages']['torch']}, code {code}."
         )
         pictures = [run.picture(name) for name in runs.PICTURES]
         page += [

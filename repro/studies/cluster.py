@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import runs
+from .. import provenance, runs
 from ..errors import ReproError
 from ..execution import Execution
 from .executors import Executor, command, environment, last_line
@@ -98,7 +98,7 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
     import ray
 
     node = ray.util.get_node_ip_address()
-    sources = runs.code_revision()["sources"]
+    sources = provenance.code_revision()["sources"]
     if sources != job["sources"]:
         return (
             2,
@@ -262,7 +262,7 @@ class RayExecutor(Executor):
             "environment": environment(study),
             "out": str(study.out),
             "token": str(self.token),
-            "sources": runs.code_revision()["sources"],
+            "sources": provenance.code_revision()["sources"],
             "scratch": SCRATCH,
             "deadline": time.time() + 60 * min(minutes, 10**6),
             "files": (

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from .. import parallel, runs
+from .. import parallel, provenance, runs
 from ..config import Config, difference
 from ..data.images import ImageData
 from ..errors import ReproError
@@ -155,7 +155,7 @@ def restore(
     if record["status"] not in runs.FINISHED:
         record["status"] = "running"
     record["provenance"] |= {name: value for name, value in before.items() if name.endswith("_seconds")}
-    for name in runs.MADE_BY:  # a run that two revisions of the code or two processors made says so
+    for name in provenance.MADE_BY:  # a run that two revisions of the code or two processors made says so
         earlier = before.get(f"earlier_{name}", [])
         if before.get(name) != record["provenance"].get(name):
             earlier = [*earlier, before.get(name)]

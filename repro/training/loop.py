@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from .. import parallel, runs
+from .. import parallel, provenance, runs
 from ..config import Config
 from ..data import sheets
 from ..data.images import Batches, ImageData
@@ -127,7 +127,7 @@ class Training:
 
     def _made_with(self) -> dict:
         """What the record says of this machine and of how it computes."""
-        return runs.provenance(self.preset.threads, self.precision, self.device) | {
+        return provenance.made_here(self.preset.threads, self.precision, self.device) | {
             "devices": parallel.ranks(),
             "compiled": self.execution.compiled,
             "cuda_graphs": self.execution.graphed,

@@ -8,7 +8,7 @@ import pytest
 
 from repro import claims, paper
 from repro.analysis import comparisons as c
-from repro.analysis import plan
+from repro.analysis import plan, quantities
 from repro.analysis import statistics as s
 from repro.analysis import verdicts as v
 from repro.errors import ReproError
@@ -162,9 +162,9 @@ def test_c2_is_a_signed_decline_between_quarters(study_of, declare):
     study = declining(study_of, declare, [200, 150, 100, 150])
     (j,) = judged(study, "C2")
     record = study.run("sn_g_d", 0).read()
-    assert c.decline(record["scores"], 4) == pytest.approx(math.log(1.5))
+    assert quantities.decline(record["scores"], 4) == pytest.approx(math.log(1.5))
     assert (
-        c.decline(study.run("none", 0).read()["scores"], 4) == pytest.approx(math.log(100 / 120))
+        quantities.decline(study.run("none", 0).read()["scores"], 4) == pytest.approx(math.log(100 / 120))
         and j.outcome == s.SUPPORTED
     )
     assert (

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from repro import paper, runs
+from repro import paper, provenance, runs
 from repro.checks import regression
 from repro.config import Config
 from repro.data import images
@@ -138,4 +138,4 @@ def test_a_planted_fault_fails_by_name(checked, monkeypatch, plant, row, quantit
     assert len(found) and found.min() <= step, table
     # on another processor than the reference's it may stand out sooner
     made = Study("rehearsal", executor="none", out="results").run("none", 0).read()["provenance"]["processor"]
-    assert found.min() == step or made != runs.processor(), table
+    assert found.min() == step or made != provenance.processor(), table

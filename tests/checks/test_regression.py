@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from repro import cli, paper, runs
+from repro import cli, paper, provenance, runs
 from repro.checks import regression
 from repro.errors import ReproError
 from repro.studies.study import Study
@@ -142,12 +142,12 @@ def test_runs_of_other_sources_are_trained_again(two_studies):
     (task,) = [task for task in now.tasks(["table1"]) if task.row == "none"]
     regression.discard_stale(now, [task])
     assert now.run("none", 0).read()
-    for provenance in (
+    for made in (
         {"wall_seconds": 1.0, "code": {"sources": "other"}},
-        {"wall_seconds": 1.0, "code": runs.code_revision(), "earlier_code": [{"sources": "other"}]},
+        {"wall_seconds": 1.0, "code": provenance.code_revision(), "earlier_code": [{"sources": "other"}]},
         {"wall_seconds": 1.0, "code": {}},
     ):
-        write(now, 0, 100.0, provenance=provenance)
+        write(now, 0, 100.0, provenance=made)
         regression.discard_stale(now, [task])
         assert now.run("none", 0).read() is None
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from repro import cli, runs
+from repro import cli, provenance, runs
 from repro.errors import ReproError
 from repro.execution import Execution
 from repro.studies import cluster, trainer
@@ -298,7 +298,7 @@ def test_a_driver_that_is_interrupted_then_killed_is_started_again(two_nodes, lo
 @pytest.mark.slow
 def test_a_node_with_another_version_is_refused(two_nodes, tmp_path, monkeypatch):
     study, tasks = study_on(two_nodes, tmp_path / "out")
-    monkeypatch.setattr(runs, "code_revision", lambda: {"sources": "made up"})
+    monkeypatch.setattr(provenance, "code_revision", lambda: {"sources": "made up"})
     with pytest.raises(ReproError, match="another version of this project"):
         trainer.make(study).train(tasks)
 

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from repro import runs
+from repro import provenance, runs
 from repro.networks import losses
 from repro.training import checkpoint, loop, stop
 from tests.training.helpers import same_weights, steady, train_in
@@ -190,15 +190,19 @@ def test_steps_before_the_first_one_to_score_are_not_scored(make_config, shapes_
 def test_a_run_of_two_code_revisions_names_both(
     make_config, shapes_data, tmp_path, light_scores, monkeypatch
 ):
-    monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "first", "dirty": False, "sources": "1"})
-    monkeypatch.setattr(runs, "processor", lambda: "first")
+    monkeypatch.setattr(
+        provenance, "code_revision", lambda: {"commit": "first", "dirty": False, "sources": "1"}
+    )
+    monkeypatch.setattr(provenance, "processor", lambda: "first")
     with pytest.raises(runs.Interrupted):
         loop.train(make_config(), shapes_data, runs.Run(tmp_path), "none", max_minutes=0)
-    monkeypatch.setattr(runs, "code_revision", lambda: {"commit": "second", "dirty": False, "sources": "2"})
-    monkeypatch.setattr(runs, "processor", lambda: "second")
+    monkeypatch.setattr(
+        provenance, "code_revision", lambda: {"commit": "second", "dirty": False, "sources": "2"}
+    )
+    monkeypatch.setattr(provenance, "processor", lambda: "second")
     record = train_in(tmp_path, make_config(), shapes_data)
     made = record["provenance"]
-    of = runs.made_by(record)
+    of = provenance.made_by(record)
     assert (of["code"], of["processor"], of["precision"]) == (["1", "2"], ["first", "second"], ["fp32"])
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
         "first"
