@@ -26,13 +26,22 @@ def answers(studies: Sequence[Study]) -> str:
     again = next((study for study in others if _asked_again(study)), None)
     elsewhere = [line for study in others if study is not again for line in _told(study, "At another scale")]
     luck = " ".join(spreads_in_words(first)[:2])
-    lines = [_answer(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first), *elsewhere]
+    lines = [_answer(first), *_beside_residual_blocks(first), *uniform(first, [paper.TABLE1]), luck]
+    lines += [where_it_holds(first), *elsewhere]
     if again:
         asked = (
             f"Preset `{again.preset.name}` asks the question of `{first.preset.name}` again, on fresh seeds."
         )
         lines[:1] = [f"{_answer(again)} {asked}", *_told(first, "The study before it")]
     return "\n".join(f"* {line}" for line in lines if line)
+
+
+def _beside_residual_blocks(study: Study) -> list[str]:
+    """Whether an effect is attention's own, as one line; none where it was not tried."""
+    told = " ".join(brief(j, study) for j in judge(study) if j.comparison.claim == "C5")
+    verdict = verdicts(study, "C5")["verdict"].item().capitalize()
+    asked = "Is it better than a residual block of as many parameters?"
+    return [f"**{asked} {verdict}.** {told}"] if told else []
 
 
 def _asked_again(study: Study) -> bool:

@@ -267,7 +267,7 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
     behind = [mean >= bound for mean in means]
     digits = int(round(bound) in map(round, means))  # where whole numbers would tie
     shown = [f"{value:,.{digits}f}" for value in (*means, bound)]
-    said = f"mean FID {shown[0]} and {shown[1]}, where half of noise's is {shown[2]}"
+    said = f"mean FID {shown[0]} and {shown[1]} at the last step, where half of noise's is {shown[2]}"
     if any(behind) and not all(behind):
         said = f"only one side is below half of noise's FID: {said}"
     return all(behind), said if any(behind) else ""

@@ -130,18 +130,15 @@ def uniform(study: Study, tables: Iterable[paper.Table]) -> list[str]:
 
 def _of_network(name: str, values: list[float], bound: float) -> str:
     flat = sum(value >= bound for value in values)
-    per_cent = lambda value: f"{min(100 * value, 100 if value == 1 else 99.9):.1f}"  # 99.98 is not 100
-    low, high = per_cent(min(values)), per_cent(max(values))
+    digits = 2 if 0.9995 <= max(values) < 1 else 1  # 99.98 is not 100
+    low, high = (f"{100 * value:.{digits}f}" for value in (min(values), max(values)))
     between = f"{low} to {high}" if low != high else low
     measured = (
         f"the entropy of its map is {between} per cent of that of equal weights"
-        f" (last score of {len(values)} run{'s' if len(values) > 1 else ''})"
+        f" (last score of {f'each of {len(values)} runs' if len(values) > 1 else 'one run'})"
     )
     if flat == len(values):
-        return (
-            f"**{name}'s attention is close to uniform**: {measured}. The block of {name} weighs all"
-            " positions nearly alike."
-        )
+        return f"**{name}'s attention is close to uniform**: {measured}."
     if flat:
         return f"**{name}'s attention is close to uniform in {flat} of {len(values)} blocks**: {measured}."
     return f"**{name}'s attention is not uniform**: {measured}."

@@ -130,8 +130,7 @@ def spreads_in_words(study: Study) -> list[str]:
         times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]
         text.append(
             f"**Between sets of {study.preset.samples:,} samples of one generator it is {of(SAMPLED)}**"
-            f" ({between(SAMPLED)}), which is {times:.0f} times less. “The FID Lottery” (arXiv 2606.20536)"
-            " reports 3.2 times, for a diffusion model trained to the end."
+            f" ({between(SAMPLED)}), which is {times:.0f} times less."
         )
     alone = [row.label for row in paper.STREAM_TABLE.rows[1:] if row.label in frame.index]
     if alone:

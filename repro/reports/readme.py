@@ -57,8 +57,7 @@ def answer(studies: list[Study]) -> list[str]:
         f"(results/{name}/answer.png)",
         f"![Strip of samples, a column a class: real images, no block, attention, residual block]"
         f"(results/{widest.name}/strip.jpg)",
-        f"One image a class of `{widest.name}` (base width {widest.channels}, {widest.steps:,} updates): the"
-        " first of training seed 0, not selected.",
+        f"One image a class of `{widest.name}`: the first of training seed 0, not selected.",
         re.sub(r"([ -])\1+", r"\1\1", tables.to_markdown(_verdicts(shown))),  # GitHub pads it itself
         *_waiting(shown[0].out),
     ]
@@ -114,8 +113,9 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
         {"claim": [c.name for c in claims.CLAIMS], "the paper says": [c.statement for c in claims.CLAIMS]}
     )
     for study in shown:
-        name = study.preset.name
-        heading = f"{setting.data_name(study)} ([{name}](results/{name}/report.md))"
+        name, p = study.preset.name, study.preset
+        scale = f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}"
+        heading = f"{scale} ([{name}](results/{name}/report.md))"
         table[heading] = list(verdicts(study)["verdict"].replace(NOT_TRIED, "–"))
     return table
 
