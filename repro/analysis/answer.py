@@ -38,7 +38,8 @@ def answers(studies: Sequence[Study]) -> str:
 
 def _beside_residual_blocks(study: Study) -> list[str]:
     """Whether an effect is attention's own, as one line; none where it was not tried."""
-    told = " ".join(brief(j, study) for j in judge(study) if j.comparison.claim == "C5")
+    own = [j for j in judge(study) if j.comparison.claim == "C5" and j.seeds]
+    told = " ".join(brief(j, study) for j in own)
     verdict = verdicts(study, "C5")["verdict"].item().capitalize()
     asked = "Is it better than a residual block of as many parameters?"
     return [f"**{asked} {verdict}.** {told}"] if told else []

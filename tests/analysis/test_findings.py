@@ -86,6 +86,29 @@ def test_a_further_study_is_one_line_with_its_own_scale(study_of, declare):
     assert "(3 seeds)" in other and lines[0].startswith("* **Does attention help?")
 
 
+def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare):
+    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
+    assert "residual block" not in answer.answers([declare(study_of(fids))])
+    fids |= {row: [110.0, 114.0, 107.0] for row in ("residual_8", "residual_16")}
+    line = answer.answers([declare(study_of(fids))]).splitlines()[1]
+    assert line.startswith("* **Is it better than a residual block of as many parameters? ")
+    assert "Attention at 8 against residual at 8: FID is" in line
+    assert "Attention at 16 against residual at 16: FID is" in line
+
+
+@pytest.mark.parametrize(
+    "entropies, said",
+    [
+        ([0.9937, 0.9998], "99.37 to 99.98 per cent"),  # 99.98 is not 100
+        ([0.994, 0.998], "99.4 to 99.8 per cent"),
+        ([0.999, 1.0], "99.9 to 100.0 per cent"),
+    ],
+)
+def test_entropies_near_that_of_equal_weights_keep_the_digit_that_tells_them_apart(entropies, said):
+    text = findings._of_network("D", entropies, 0.99)
+    assert "close to uniform" in text and said in text and "each of 2 runs" in text
+
+
 def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, declare):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
     first = declare(study_of(fids))
