@@ -28,7 +28,8 @@ PAPERS = {  # column of `comparisons` -> its marker and label
 def comparisons(study: Study, brief: bool = False) -> Figure:
     """Each comparison behind a verdict: our interval, the margin as a band, the paper's own difference. A
     panel for differences in per cent, one for those at several budgets, one for attention maps; gains are in
-    the claim's direction, on a logarithmic axis. brief: those of the plan's own score alone.
+    the claim's direction, on a logarithmic axis. brief: those of the plan's own score alone, in a narrow
+    figure that a phone shows legibly.
     """
     frame, declared = measured(study), plan.read(study)
     frame = frame[frame["low"].notna()]
@@ -48,17 +49,18 @@ def comparisons(study: Study, brief: bool = False) -> Figure:
     figure, axes = plt.subplots(
         len(panels),
         1,
-        figsize=(11, sum(0.9 + (0.36 if brief else 0.46) * len(part) for part in panels) + 1.6),
+        figsize=(6.6 if brief else 11, sum(0.9 + 0.46 * len(part) for part in panels) + 1.6),
         squeeze=False,
         height_ratios=[len(part) + 1.2 for part in panels],
         layout="constrained",
     )
     for axis, part in zip(axes[:, 0], panels, strict=True):
         _forest(axis, part, declared.margin)
+        _name(axis, part, above=brief)
     how = "right of the middle: as the paper claims; intervals hold over all looks of the plan"
     what = labels.heading(declared.metric, study.preset) if brief else "the comparisons behind the verdicts"
     caption(figure, study, f"{setting.data_name(study)}, {study.preset.resolution} px: {what}", how)
-    legend(figure, 2)
+    legend(figure, 1 if brief else 2)
     return finished(figure)
 
 
@@ -76,25 +78,33 @@ def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
     axis.axvline(0, color="0.3", linewidth=1)
     _intervals(axis, frame, "gain", 0, "ours, with the interval of this look")
     _papers(axis, frame, reach)
-    for line in frame.drop_duplicates("comparison").itertuples():  # one outcome for all of its budgets
-        axis.annotate(
-            f"{line.outcome}, {line.seeds} seeds",
-            (1.01, line.Index),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=9,
-        )
     axis.set(yticks=frame.index, ylim=(len(frame) - 0.4, -0.6), xlim=(-reach, reach))
-    budgets = frame["budget"].nunique() > 1
-    names = frame["claim"] + ": " + frame["comparison"]
-    names += (", at equal " + frame["budget"].map(labels.BUDGETS)) if budgets else ""
-    axis.set_yticklabels([textwrap.fill(name, 64) for name in names], fontsize=9)
     if ours > FACTORS_FROM:
         factors = [f for f in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if abs(100 * math.log(f)) < reach]
         axis.set(xticks=[100 * math.log(f) for f in factors], xticklabels=[f"x{f:g}" for f in factors])
         axis.set_xlabel("gain as a factor; right of 1: as claimed", fontsize=10)
     else:
         axis.set_xlabel("gain in per cent; right of 0: as claimed", fontsize=10)
+
+
+def _name(axis: Axes, frame: pd.DataFrame, above: bool) -> None:
+    """Says what each line compares and what came out: beside the panel, or above each line."""
+    budgets = frame["budget"].nunique() > 1
+    names = frame["claim"] + ": " + frame["comparison"]
+    names += (", at equal " + frame["budget"].map(labels.BUDGETS)) if budgets else ""
+    firsts = frame.drop_duplicates("comparison")  # one outcome for all of its budgets
+    outcomes = firsts["outcome"] + ", " + firsts["seeds"].astype(str) + " seeds"
+    words = dict(xycoords=("axes fraction", "data"), fontsize=9)
+    if above:
+        words["bbox"] = dict(facecolor="white", alpha=0.7, linewidth=0, pad=1)
+        axis.tick_params(labelleft=False)
+        axis.set_ylim(len(frame) - 0.5, -0.9)
+        for y, name in names.items():
+            axis.annotate(f"{name}: {outcomes[y]}" if y in outcomes else name, (0.01, y - 0.32), **words)
+    else:
+        axis.set_yticklabels([textwrap.fill(name, 64) for name in names], fontsize=9)
+        for y, outcome in outcomes.items():
+            axis.annotate(outcome, (1.01, y), va="center", **words)
 
 
 def _intervals(axis: Axes, frame: pd.DataFrame, middle: str, colour: int, label: str) -> None:

@@ -73,5 +73,15 @@ def test_the_forest_plot_has_a_line_for_each_interval(study_of, declare):
         "C5: Attention at 8 against residual at 8, FID (Lite0)",
         "C5: Attention at 16 against residual at 16, FID (Lite0)",
     ]
+    outcomes = [text.get_text() for text in axis.texts if "seeds" in text.get_text()]
+    assert [outcome.endswith(" seeds") for outcome in outcomes] == [True] * 3 and "no difference" in outcomes[
+        0
+    ]
+    (narrow,) = forests.comparisons(study, brief=True).axes
+    said = [text.get_text() for text in narrow.texts if "seeds" in text.get_text()]
+    assert said == [
+        f"{label.removesuffix(', FID (Lite0)')}: {outcome}"
+        for label, outcome in zip(labels, outcomes, strict=True)
+    ]
     band = next(patch for patch in axis.patches)
     assert band.get_extents() is not None and band.get_x() == pytest.approx(-100 * math.log(1.1), abs=0.01)
