@@ -55,10 +55,12 @@ MADE_BY += ("compiled", "cuda_graphs", "accumulate")
 
 
 def made_by(record: dict) -> dict[str, list]:
-    """What made a run, by MADE_BY: the values in turn, several where it moved; code by its sources."""
+    """What made a run, by MADE_BY: the values in turn, several where it moved; code by its sources, which
+    other commits may share.
+    """
     made = record["provenance"]
     found = {name: [*made.get(f"earlier_{name}", ()), made.get(name)] for name in MADE_BY}
-    return found | {"code": [code.get("sources") for code in found["code"]]}
+    return found | {"code": list(dict.fromkeys(code.get("sources") for code in found["code"]))}
 
 
 def processor() -> str:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from repro import provenance, runs
-from repro.analysis import plan
+from repro.analysis import drafting
 from repro.checks import regression
 from repro.data import images, loading
 from repro.presets import PRESETS
@@ -157,7 +157,7 @@ def declare():
     """
 
     def make(study, most_seeds=10, **fields):
-        raw = plan.draft(study.preset, most_seeds, scores=1, declared="2026-01-01") | fields
+        raw = drafting.draft(study.preset, most_seeds, scores=1, declared="2026-01-01") | fields
         study.folder.mkdir(parents=True, exist_ok=True)
         (study.folder / "plan.json").write_text(json.dumps(raw))
         return study

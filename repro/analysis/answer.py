@@ -24,7 +24,9 @@ def answers(studies: Sequence[Study]) -> str:
     """
     first, *others = studies
     again = next((study for study in others if _asked_again(study)), None)
-    elsewhere = [line for study in others if study is not again for line in _told(study, "At another scale")]
+    elsewhere = [
+        line for study in others if not study.preset.seed_offset for line in _told(study, "At another scale")
+    ]
     luck = " ".join(spreads_in_words(first)[:2])
     lines = [_answer(first), *_beside_residual_blocks(first), *uniform(first, [paper.TABLE1]), luck]
     lines += [where_it_holds(first), *elsewhere]

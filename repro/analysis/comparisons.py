@@ -219,7 +219,7 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
             f"if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would still"
             f" give p = {lowest:.2f}"
         )
-    if not any(broken.values()):
+    if seeds and not any(broken.values()):
         none = f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could (95 % interval)"
         found, remark = NOT_TESTABLE, f"{none}; {remark}" if left else none
     return dict(outcome=found, at=seeds, latest=found, remark=remark)

@@ -15,7 +15,7 @@ from .labels import ATTENTION, METRICS
 
 
 def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
-    """The run records of a table by (row, seed); rows that do not exist at the resolution or have not run are
+    """The records of a table's finished runs by (row, seed); rows that do not exist at the resolution are
     left out, a run that broke down before its first score is not.
 
     Raises ReproError when two of them were scored by different definitions: such scores never share a column.
@@ -28,7 +28,7 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
             continue
         for seed in range(study.seeds):
             record = study.run(name, seed).read()
-            if record is not None and (record.get("final") or runs.unstable(record)):
+            if record is not None and record["status"] in runs.FINISHED:
                 out[row.name, seed] = record
     check_scored_alike(table.name, out.values())
     return out
@@ -193,7 +193,7 @@ def difference_to(study: Study, reference: Study, tables: Iterable[str]) -> pd.D
     """Final scores here beside those of another folder of the same preset: a line per row, seed and metric of
     both.
     """
-    lines = []
+    lines = [pd.DataFrame(columns=["value_here", "value_committed"], dtype=float)]
     for name in tables:
         here, there = (scores(s, paper.WITH_NOTEBOOK[name]) for s in (study, reference))
         here, there = (t[t["final"]].drop(columns=["step", "best", "final"]) for t in (here, there))
@@ -202,5 +202,5 @@ def difference_to(study: Study, reference: Study, tables: Iterable[str]) -> pd.D
                 table=name
             )
         )
-    both = pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+    both = pd.concat(lines, ignore_index=True)
     return both.assign(difference=both["value_here"] - both["value_committed"])

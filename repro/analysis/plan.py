@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import functools
 import json
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import claims, runs
-from ..errors import ReproError, SizeNotAvailable
+from .. import runs
+from ..errors import ReproError
 from ..presets import Preset
-from ..studies.study import Study, Task, configure, rows, run_name
+from ..studies.study import Study, rows, run_name
+from .labels import METRICS
 
 SCHEMA = 1
 BUDGETS = ("G updates", "D updates", "cost")
+NEEDED = {  # what a comparison of each measure has to name
+    "endpoint": ("gain", "metric"),
+    "decline": ("gain", "metric"),
+    "collapses": ("worse", "better"),
+    "attention": ("row", "block"),
+    "classes": ("gain", "structured", "textured"),
+}
 _ROWS = {"type": "object", "additionalProperties": {"type": "number"}}
 PLAN_SCHEMA = {  # JSON Schema of plan.json
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -42,6 +50,7 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
             "type": "object",
             "required": ["metric", "scale", "step", "scores"],
             "properties": {
+                "metric": {"enum": list(METRICS)},
                 "scale": {"const": "ln"},
                 "step": {"type": "integer", "minimum": 1},
                 "scores": {"type": "integer", "minimum": 1},
@@ -55,10 +64,17 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
         "cost": _ROWS,
         "comparisons": {
             "type": "array",
+            "minItems": 1,
             "items": {
                 "type": "object",
                 "required": ["claim", "measure"],
-                "properties": {"gain": _ROWS, "paired": {"type": "boolean"}},
+                "properties": {
+                    "measure": {"enum": list(NEEDED)},
+                    "metric": {"enum": list(METRICS)},
+                    "gain": _ROWS,
+                    "budgets": {"type": "array", "minItems": 1, "items": {"enum": list(BUDGETS)}},
+                    "paired": {"type": "boolean"},
+                },
             },
         },
         "changes": {
@@ -141,36 +157,8 @@ def read(study: Study) -> Plan | None:
         return None
     except ValueError as wrong:  # of json and of fastjsonschema
         raise ReproError(f"{path} is not a plan ({str(wrong)[:200]}): restore it from git.") from wrong
-    named = {
-        *raw["rows"],
-        *raw["cost"],
-        *(
-            row
-            for c in raw["comparisons"]
-            for row in (*c.get("gain", {}), *(c[k] for k in ("row", "worse", "better") if k in c))
-        ),
-    }
-    unknown = sorted(named - rows().keys())
-    if unknown:
-        raise ReproError(
-            f"{path} names rows that do not exist ({', '.join(unknown)}): correct it, or restore it from git."
-        )
-    if raw["preset"] != study.preset.name or raw["endpoint"]["step"] > study.preset.steps:
-        raise ReproError(
-            f"{path} is the plan of preset {raw['preset']} at step {raw['endpoint']['step']}, not of"
-            f" {study.preset.name} with {study.preset.steps} steps."
-        )
-    for c in raw["comparisons"]:
-        if c.get("paired") and c["measure"] not in ("endpoint", "decline"):
-            raise ReproError(
-                f'{path} pairs the runs of a comparison of {c["measure"]}: take "paired" out, which endpoints'
-                " and declines may have."
-            )
-    if raw["first_look"] > raw["most_seeds"]:
-        raise ReproError(
-            f"{path} looks first at {raw['first_look']} seeds and takes {raw['most_seeds']} at most: correct"
-            " it, or restore it from git."
-        )
+    if fault := next(_faults(raw, study.preset), None):
+        raise ReproError(f"{path} {fault}: correct it, or restore it from git.")
     return Plan(
         raw["preset"],
         raw["declared"],
@@ -188,6 +176,36 @@ def read(study: Study) -> Plan | None:
         tuple(raw.get("changes", ())),
         raw,
     )
+
+
+def _faults(raw: dict, preset: Preset) -> Iterator[str]:
+    """What is wrong with a plan of the right form, as the end of a sentence that begins with its file."""
+    compared = {
+        row
+        for c in raw["comparisons"]
+        for row in (*c.get("gain", {}), *(c[k] for k in ("row", "worse", "better") if k in c))
+    }
+    if unknown := sorted({*raw["rows"], *raw["cost"], *compared} - rows().keys()):
+        yield f"names rows that do not exist ({', '.join(unknown)})"
+    if raw["preset"] != preset.name or raw["endpoint"]["step"] > preset.steps:
+        yield (
+            f"is the plan of preset {raw['preset']} at step {raw['endpoint']['step']}, not of {preset.name}"
+            f" with {preset.steps} steps"
+        )
+    if outside := sorted((compared - set(raw["rows"])) | (set(raw["rows"]) - raw["cost"].keys())):
+        yield f'compares rows that its "rows" or its "cost" leave out ({", ".join(outside)})'
+    for row in raw["rows"]:
+        if (name := run_name(rows()[row], preset)) != row:
+            yield f"names row {row}, whose run is that of {name}: name that one"
+    for c in raw["comparisons"]:
+        if missing := [name for name in NEEDED[c["measure"]] if name not in c]:
+            yield f"has a comparison of {c['measure']} for {c['claim']} without {', '.join(missing)}"
+        if c.get("paired") and c["measure"] not in ("endpoint", "decline"):
+            yield (
+                f"pairs the runs of a comparison of {c['measure']}, which only endpoints and declines may do"
+            )
+    if raw["first_look"] > raw["most_seeds"]:
+        yield f"looks first at {raw['first_look']} seeds and takes {raw['most_seeds']} at most"
 
 
 def _comparisons(raw: dict) -> list[Comparison]:
@@ -248,92 +266,3 @@ def check_declared(before: dict, now: dict, seeds: int) -> None:
             f' its "changes" an entry {{"date": ..., "after_seeds": {seeds}, "fields":'
             f' {json.dumps(list(fields))}}}, and its verdicts are headed "exploratory".'
         )
-
-
-def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", pilot: str = "") -> dict:
-    """A plan for a preset: the comparisons of the paper's claims that its rows allow, looks from the third
-    seed on.
-
-    Raises ReproError for a number of seeds that allows no look.
-    """
-    if most_seeds < 3:
-        raise ReproError(f"A plan of {most_seeds} seeds allows no interval: give at least 3.")
-    here = {task.row: task for task in Study(preset.name, executor="none").tasks(preset.tables)}
-    comparisons = [of for claim in claims.CLAIMS for of in _drafted(claim, preset, here)]
-    return {
-        "schema": SCHEMA,
-        "preset": preset.name,
-        "declared": declared,
-        "pilot": pilot,
-        "rows": list(here),
-        "endpoint": {"metric": "fid", "scale": "ln", "step": preset.steps, "scores": scores},
-        "margin": round(math.log(1.1), 5),
-        "alpha": 0.05,
-        "spending": "alpha (k / most_seeds)^3",
-        "first_look": 3,
-        "most_seeds": most_seeds,
-        "collapse": {"diversity_below": 0.05, "fid_times_best": 2.0, "scores_in_a_row": 2},
-        "too_short": (
-            "at the first look, the rows' mean FID at the last step is at half of noise's or above on both"
-            " sides"
-        ),
-        "inert": {"entropy_from": 0.99},
-        "cost": {row: task.steps / preset.steps for row, task in here.items()},
-        "comparisons": comparisons,
-    }
-
-
-def _drafted(claim: claims.Claim, preset: Preset, here: dict[str, Task]) -> list[dict]:
-    """The comparisons of a claim between rows of the study, as plan.json has them."""
-
-    def existing(names: tuple[str, ...]) -> list[str]:
-        found = []
-        for name in names:
-            try:
-                configure(rows()[name], preset)
-                found.append(run_name(rows()[name], preset))
-            except SizeNotAvailable:
-                continue
-        return [name for name in found if name in here]
-
-    def of(comparison: claims.Comparison, analogue: str = "") -> list[dict]:
-        better, worse = existing(comparison.better), existing(comparison.worse)
-        if not better or not worse:
-            return []
-        out = {"claim": claim.name, "measure": comparison.measure}
-        if comparison.measure == "collapses":
-            out |= {
-                "test": "Fisher's exact test, once, at most_seeds",
-                "worse": worse[0],
-                "better": better[0],
-            }
-        else:
-            gain = {row: sign / len(side) for sign, side in ((1.0, worse), (-1.0, better)) for row in side}
-            out |= {"metric": comparison.metric, "gain": gain}
-        if comparison.measure == "classes":
-            out |= {"structured": list(claims.STRUCTURED), "textured": list(claims.TEXTURED)}
-        different = len({here[row].steps for row in (*better, *worse)}) > 1
-        return [
-            out
-            | ({"budgets": list(BUDGETS)} if different else {})
-            | ({"analogue": analogue} if analogue else {})
-        ]
-
-    if any(c.measure == "classes" for c in claim.comparisons) and preset.dataset != claims.CLASSES_OF:
-        return []
-    if claim.attention:
-        shown = existing(("sagan", "attention_32", "attention_16"))
-        return [{"claim": claim.name, "measure": "attention", "row": row, "block": "G"} for row in shown[:1]]
-    ways = (
-        (claim.comparisons, ""),
-        (claim.analogue.get(preset.resolution, ()), claims.ANALOGUE.get(preset.resolution, "")),
-        (claim.stress, claims.STRESSED),
-    )
-    return next(
-        (
-            found
-            for comparisons, analogue in ways
-            if (found := [line for c in comparisons for line in of(c, analogue)])
-        ),
-        [],
-    )

@@ -40,7 +40,7 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
     c = j.comparison
     if c.measure == "collapses":
         return _of_collapses(j)
-    if sum(j.broken.values()) and j.outcome == UNSTABLE:
+    if j.outcome == UNSTABLE:
         return (
             f"{compared(j, study)}: unstable, {sum(j.broken.values())} of {j.seeds * len(j.broken)} runs"
             f" broke down, so nothing is concluded{f' (it {j.remark})' if j.remark else ''}."
@@ -73,7 +73,7 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
     if j.at and j.seeds > j.at:
         last = {budget: looks[-1] for budget, looks in j.looks.items()}
         text += f" With all {next(iter(last.values())).seeds} seeds: {_ranges(j, last)}"
-        text += "." if j.latest == j.outcome else f", which alone would be {_as_outcome(j.latest)}."
+        text += "." if j.latest == j.outcome else f", which alone would be {j.latest}."
     if j.outcome in (NO_DIFFERENCE, OPEN):
         text += _not_seen(j, plan)
     if j.outcome == OPEN and j.exploratory and not math.isnan(j.exploratory.low):
@@ -149,10 +149,6 @@ def _of_outcome(j: Judged, plan: Plan, preset: Preset) -> str:
     }[j.outcome]
 
 
-def _as_outcome(outcome: str) -> str:
-    return {UNSTABLE: "unstable (a later run broke down)"}.get(outcome, outcome)
-
-
 def _changes(j: Judged, at: dict[str, Look], study: Study) -> str:
     """How the better side's score differs from the worse side's, at one look of each budget."""
     name = labels.METRICS.get(j.metric, (j.metric,))[0]
@@ -170,7 +166,10 @@ def _declines(j: Judged, name: str, study: Study) -> str:
     """How far the row that the claim says to decline does, and the start of how another differs from it."""
     better, worse = (names(j.comparison, j.comparison.side(side), study.preset) for side in (True, False))
     text = f"For {worse}, {name} in the last quarter of training against that in the third is"
-    text += f" {_between(*_ends(j.decline))}"
+    estimate, low, high = _ends(j.decline)  # of a logarithm that grows as the score worsens
+    if labels.METRICS[j.metric][1]:
+        estimate, low, high = -estimate, -high, -low
+    text += f" {_between(estimate, low, high)}"
     if j.outcome == NOT_DECLINED:
         text += f", so {'there is no decline to remove' if j.decline.high < 0 else 'no decline is shown'}"
     return f"{text}. With {better} this ratio"

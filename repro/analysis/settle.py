@@ -4,7 +4,6 @@ open.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -106,10 +105,6 @@ def _hours_left(study: Study, plan: Plan, left: list[Judged], most: int) -> floa
         for seed in range(most)
         if (record := study.run(row, seed).read()) and record["status"] in runs.FINISHED
     ]
-    return (
-        sum(plan.cost[row] for row, _ in behind)
-        * (sum(seconds) / len(seconds) if seconds else math.nan)
-        / 3600
-        if seconds
-        else 0.0
-    )
+    if not seconds:
+        return 0.0
+    return sum(plan.cost[row] for row, _ in behind) * sum(seconds) / len(seconds) / 3600

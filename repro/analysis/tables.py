@@ -53,12 +53,10 @@ def neighbours(study: Study, table: paper.Table) -> pd.DataFrame:
     """How near samples come to training images in feature space, and how near other training images do: a
     line a row; strings.
     """
-    lines = []
+    lines, runs_of_table = [], records(study, table).items()
     for row in table.rows:
         found = [
-            r["neighbours"]
-            for (name, _), r in records(study, table).items()
-            if name == row.name and r.get("neighbours")
+            r["neighbours"] for (name, _), r in runs_of_table if name == row.name and r.get("neighbours")
         ]
         if found:
             of_real = [n["real"] for n in found if "real" in n]
@@ -138,11 +136,11 @@ def averaged(study: Study, table: paper.Table) -> pd.DataFrame:
     with batch-norm statistics of its own samples: a line a row, means over the seeds that have both; strings
     throughout.
     """
-    lines = []
+    lines, runs_of_table = [], records(study, table).items()
     for row in table.rows:
         both = [
             (r["final"], r["shadow"])
-            for (name, _), r in records(study, table).items()
+            for (name, _), r in runs_of_table
             if name == row.name and r.get("shadow")
         ]
         if both:

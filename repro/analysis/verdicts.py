@@ -58,11 +58,10 @@ def verdicts(study: Study, *names: str) -> pd.DataFrame:
 
 def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
     """The sentences of a claim's comparisons; one for all where none has been looked at yet."""
-    waiting = {
-        j.remark for j in own if j.comparison.measure != "collapses" and j.outcome == OPEN and not j.looks
-    }
-    if len(waiting) == 1 and len(own) > 1 and all(not j.looks for j in own):
-        (remark,) = waiting
+    waiting = [j.waits and not j.looks and j.comparison.measure != "collapses" for j in own]
+    remarks = {j.remark for j in own}
+    if len(own) > 1 and all(waiting) and len(remarks) == 1:
+        (remark,) = remarks
         return f"{remark[0].upper()}{remark[1:]}."
     told = own if len(own) <= MOST_SENTENCES else _deciding(own)
     return " ".join([*_counts(own), *_by_budget(own, plan, study), *(sentence(j, plan, study) for j in told)])
@@ -178,6 +177,18 @@ def _listed(seeds: Iterable[int]) -> str:
 
 def _hours(records: Iterable[dict]) -> float:
     return sum(record["provenance"]["wall_seconds"] for record in records) / 3600
+
+
+def hours_of(study: Study, claim: str) -> float:
+    """What the runs behind a claim's comparisons took, each once."""
+    behind = {
+        (row, seed)
+        for j in judge(study)
+        if j.comparison.claim == claim
+        for row in j.comparison.rows
+        for seed in range(j.seeds)
+    }
+    return _hours(study.run(row, seed).read() for row, seed in behind)
 
 
 def comparisons(study: Study) -> pd.DataFrame:

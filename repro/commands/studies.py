@@ -203,7 +203,7 @@ def plan(
     """Write the plan of a preset, before its first run: what is compared, by which measure, and when its runs
     are looked at.
     """
-    from ..analysis import plan as plans
+    from ..analysis import drafting
     from ..studies.study import Study
 
     study = Study(preset, executor="none", out=out)
@@ -214,7 +214,7 @@ def plan(
         )
     if any((study.folder / "runs").glob("*/seed*/run.json")):
         raise ReproError(f"{study.folder} holds runs already: a plan is declared before the first one.")
-    raw = plans.draft(study.preset, most_seeds, scores, time.strftime("%Y-%m-%d", time.gmtime()), pilot)
+    raw = drafting.draft(study.preset, most_seeds, scores, time.strftime("%Y-%m-%d", time.gmtime()), pilot)
     runs.write_atomically(path, (json.dumps(raw, indent=1) + "\n").encode())
     say(f"The plan: {relative(path)}. Read it and commit it before the first run.")
 

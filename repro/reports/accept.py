@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import time
 
@@ -99,6 +100,9 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     Runs that are not finished stay behind. Committed seeds that this study has not are kept where they are of
     the same configuration.
     """
+    if study.folder == target.folder:
+        raise ReproError(f"{target.folder} is the reference: name another study's folder with --out.")
+    _keep_plan(study, target)
     tasks = regression.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
@@ -123,10 +127,25 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
         renew(runs.PROJECT)
 
 
+def _keep_plan(study: Study, target: Study) -> None:
+    """Copy the plan that the runs were made by. Raises ReproError where the reference has another one."""
+    own, kept = (of.folder / "plan.json" for of in (study, target))
+    if not own.exists():
+        return
+    if kept.exists() and json.loads(own.read_text()) != json.loads(kept.read_text()):
+        raise ReproError(
+            f"{own} is not the plan in {kept}, by which the reference's verdicts are made: move one of them"
+            " away."
+        )
+    runs.write_atomically(kept, own.read_bytes())
+
+
 def _remove_others(target: Study, task: Task) -> None:
     """Remove the committed runs of a task's row that are of another configuration."""
     for folder in (target.folder / "runs" / task.row).glob("seed*"):
         run = runs.Run(folder)
+        if not folder.name[4:].isdigit():  # moved away by a person
+            continue
         config = dataclasses.replace(task.config, seed=int(folder.name[4:]))
         try:
             known = {

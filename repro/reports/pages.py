@@ -180,12 +180,13 @@ def write_index(results: Path) -> None:
             " it need not be that of the means shown. *Best FID* is the mean of each run's lowest one."
         ),
     ]
+    shown = [table for table in paper.WITH_NOTEBOOK.values() if table is not paper.RECIPE_TABLE]
     for study in studies(results):
         name = study.preset.name
         write_rows(study)
         page += [f"## `{name}`", in_a_line(study)]
         page += (
-            [line for table in paper.TABLES.values() for line in _table(study, table, name)]
+            [line for table in shown for line in _table(study, table, name)]
             + _effects(study, name)
             + _verdicts(study, name)
         )

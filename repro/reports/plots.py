@@ -146,7 +146,7 @@ def survival(study: Study, table: paper.Table = paper.STRESS) -> Figure:
             for seed, broke in broken.items():
                 run = fids[(fids["row"] == name) & (fids["seed"] == seed)]
                 axis.plot(run["step"], run["value"], color=colour, linewidth=1.2)
-                if broke:
+                if broke and len(run):
                     axis.plot(*run[["step", "value"]].iloc[-1], "X", color=colour, markersize=9)
             survived = len(broken) - sum(broken.values())
             axis.plot([], [], color=colour, label=f"{of.label}: {survived} of {len(broken)}")

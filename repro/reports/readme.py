@@ -12,7 +12,7 @@ from ..analysis import setting, tables
 from ..analysis.answer import answers
 from ..analysis.plan import read as read_plan
 from ..analysis.statistics import OPEN
-from ..analysis.verdicts import NOT_TRIED, comparisons, verdicts
+from ..analysis.verdicts import NOT_TRIED, comparisons, hours_of, verdicts
 from ..studies.study import Study
 from . import pages
 
@@ -74,16 +74,16 @@ def learned(studies: list[Study]) -> str:
             own = frame[frame["claim"] == claim]
             if own.empty:
                 continue
-            needed = own["needed"].max()
+            open_ones = own[own["outcome"] == OPEN]
             lines.append(
                 {
                     "claim": claim,
                     "study": f"[`{study.preset.name}`](../results/{study.preset.name}/report.md)",
                     "verdict": verdict,
                     "seeds": own["latest_seeds"].max(),
-                    "hours of its runs": f"{own['hours'].max():.1f}",
+                    "hours of its runs": f"{hours_of(study, claim):.1f}",
                     "seeds for an interval as narrow as the margin": _seeds(
-                        needed, verdict, read_plan(study).most_seeds
+                        open_ones["needed"].max(skipna=False), verdict, read_plan(study).most_seeds
                     ),
                 }
             )

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import logging
 import math
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,9 +115,7 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
     name = f"{job['row']}/seed{job['seed']}"
     run.folder.mkdir(parents=True, exist_ok=True)
     if not shared:
-        for file, content in (job["files"] | ray.get(board.files.remote(name))).items():
-            if not (run.folder / file).exists():  # else this node tried before and has newer ones
-                runs.write_atomically(run.folder / file, content)
+        _take_over(run, job["files"] | ray.get(board.files.remote(name)))
     seen: dict[str, int] = {}
 
     def news() -> dict[str, bytes]:
@@ -148,6 +148,18 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         )
     _watch(process, report)
     return process.returncode, last_line(run.folder / "train.log")
+
+
+def _take_over(run: runs.Run, files: dict[str, bytes]) -> None:
+    """Put a run's files where this node trains it, unless it is further here; an unknown one begins anew."""
+    step = lambda record: json.loads(record)["step"]
+    if "run.json" not in files:
+        shutil.rmtree(run.folder)
+    elif run.json_path.exists() and step(run.json_path.read_bytes()) > step(files["run.json"]):
+        return
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        runs.write_atomically(run.folder / file, content)
 
 
 def _watch(process: subprocess.Popen, report: Callable[[bool], bool]) -> None:
@@ -286,6 +298,7 @@ class RayExecutor(Executor):
         codes = {}
         for reference in done:
             task = self.references.pop(reference)
+            self.board.forget.remote(f"{task.row}/seed{task.seed}")
             try:
                 codes[task], self.words[task] = self.ray.get(reference)
             except self.ray.exceptions.RayError as error:

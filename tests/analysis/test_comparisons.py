@@ -232,6 +232,21 @@ def test_c1_is_contradicted_at_the_level_of_a_claim_of_its_comparisons(study_of,
     assert outcomes() == [s.SUPPORTED, s.CONTRADICTED]
 
 
+def test_a_comparison_that_waits_does_not_hide_one_that_broke_down(study_of):
+    seeds = {
+        f"{name}_x{times}": 3 if times == 8 else 2 for name in ("sn_g_d", "sn_g_d_ttur") for times in (8, 32)
+    }
+    study = study_of({row: GOOD[:count] for row, count in seeds.items()}, preset="cifar10-stress")
+    assert (
+        v.verdicts(study, "C2")["finding"]
+        .item()
+        .endswith("x32, decline of FID (Lite0): open (the first look takes 3 seeds, 2 so far).")
+    )
+    with_status(study, sn_g_d_x8=[0])
+    told = v.verdicts(study, "C2").iloc[0]
+    assert told["verdict"] == c.UNSTABLE and "unstable, 1 of 6 runs broke down" in told["finding"]
+
+
 def of_differences(values):
     """Student's interval at the last look, by hand."""
     half = stats.t.isf(LEVELS[len(values)] / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))

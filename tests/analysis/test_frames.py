@@ -30,6 +30,17 @@ def test_the_table_in_numbers(study_of):
     )
 
 
+def test_a_run_that_goes_on_is_in_no_table(study_of):
+    study = study_of({"none": [100, 110, 900]})
+    run = study.run("none", 2)
+    run.write(run.read() | {"status": "interrupted"})
+    assert frames.summary(study, paper.TABLE1).set_index("row").loc["none", "fid_mean"] == 105
+
+
+def test_no_table_is_no_difference_to_another_folder(study_of):
+    assert frames.difference_to(study_of({"none": [100]}), study_of({"none": [100]}), []).empty
+
+
 def test_the_table_for_a_reader(study_of):
     study = study_of({"none": [100, 110], "attention_16": [90, 95]})
     shown = tables.present(study, paper.TABLE1).set_index("")

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from repro import runs
+from repro.analysis import drafting
 from repro.analysis import plan as plans
 from repro.presets import get_preset
 from repro.studies.study import Study
@@ -21,7 +22,9 @@ def test_a_plan_is_of_its_study(path):
     """
     raw = json.loads(path.read_text())
     preset = get_preset(path.parent.name)
-    drafted = plans.draft(preset, raw["most_seeds"], raw["endpoint"]["scores"], raw["declared"], raw["pilot"])
+    drafted = drafting.draft(
+        preset, raw["most_seeds"], raw["endpoint"]["scores"], raw["declared"], raw["pilot"]
+    )
     # a row that came later is in the study and not in the plan
     assert set(raw["rows"]) <= set(drafted["rows"])
     pairs = [comparison for comparison in raw["comparisons"] if comparison.pop("paired", False)]

@@ -184,16 +184,26 @@ def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, cap
     )
 
 
+C7 = {"claim": "C7", "measure": "attention", "row": "attention_16", "block": "G"}
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"rows": ["nosuch"]}, "names rows that do not exist (nosuch)"),
         ({"preset": "smoke"}, "is the plan of preset smoke"),
         ({"first_look": 11}, "looks first at 11 seeds and takes 10 at most"),
+        ({"comparisons": [C7 | {"paired": True}]}, "pairs the runs of a comparison of attention"),
+        ({"comparisons": [C7 | {"measure": "endpoint"}]}, "endpoint for C7 without gain, metric"),
+        ({"rows": ["none"], "comparisons": [C7]}, "leave out (attention_16)"),
+        ({"cost": {"none": 1.0}, "rows": ["none", "attention_16"], "comparisons": [C7]}, "leave out"),
         (
-            {"comparisons": [{"claim": "C7", "measure": "attention", "row": "attention_16", "paired": True}]},
-            "pairs the runs of a comparison of attention",
+            {"rows": ["sagan"], "cost": {"sagan": 1.0}, "comparisons": [C7 | {"row": "sagan"}]},
+            "names row sagan, whose run is that of attention_16",
         ),
+        ({"comparisons": []}, "is not a plan"),
+        ({"comparisons": [C7 | {"measure": "endpoints"}]}, "is not a plan"),
+        ({"comparisons": [C7 | {"budgets": ["G update"]}]}, "is not a plan"),
         ({"margin": -1}, "is not a plan"),
         ({"schema": 9}, "is not a plan"),
     ],

@@ -150,9 +150,10 @@ def declining(study_of, declare, worse, better=(200, 150, 120, 100)):
         for seed in range(10):
             run = study.run(row, seed)
             record = run.read()
+            fids = [fid * (1 + 0.01 * (seed % 3) * (step == 4)) for step, fid in enumerate(curve, 1)]
             scores = [
-                dict(record["final"], step=step, fid=fid * (1 + 0.01 * (seed % 3) * (step == 4)))
-                for step, fid in enumerate(curve, 1)
+                record["final"] | {"step": step, "fid": fid, "is": 100 / fid}
+                for step, fid in enumerate(fids, 1)
             ]
             run.write(record | {"scores": scores, "final": scores[-1], "best": scores[-1]})
     return declare(study)
@@ -180,6 +181,20 @@ def test_c2_has_nothing_to_remove_where_nothing_declined(study_of, declare):
     assert line["verdict"] == c.NOT_DECLINED
     assert "For SN on G and D, FID in the last quarter" in line["finding"]
     assert "15.9 % lower" in line["finding"] and "so there is no decline to remove" in line["finding"]
+
+
+def test_a_decline_of_a_score_that_is_better_when_high_is_told_as_the_score_moves(study_of, declare):
+    study = declining(study_of, declare, [200, 150, 120, 100])  # FID; IS is its inverse
+    c2 = {"claim": "C2", "measure": "decline", "gain": {"sn_g_d": 1.0, "none": -1.0}, "metric": "is"}
+    found = v.verdicts(declare(study, comparisons=[c2]), "C2")["finding"].item()
+    assert "IS in the last quarter of training against that in the third is 18.9 % higher" in found
+
+
+def test_the_hours_of_a_claim_count_each_run_once(study_of, declare):
+    fids = {row: GOOD[:4] for row in ("none", "attention_8", "attention_16", "residual_8", "residual_16")}
+    study = declare(study_of(fids))  # a minute each
+    assert v.hours_of(study, "C4") == pytest.approx(3 * 4 / 60)
+    assert v.hours_of(study, "C5") == pytest.approx(4 * 4 / 60)
 
 
 def attending(study_of, declare, colour=0.8, distance=0.5, entropy=0.8):

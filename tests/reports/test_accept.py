@@ -4,7 +4,10 @@ import dataclasses
 import json
 import shutil
 
+import pytest
+
 from repro import cli, runs
+from repro.errors import ReproError
 from repro.reports import accept
 from repro.studies.notebooks import NOTEBOOKS
 from repro.studies.study import Study
@@ -68,6 +71,7 @@ def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, caps
         config = record["config"] | {"seed": seed, "recipe": record["config"]["recipe"] | {"lr_g": rate}}
         (kept / "none" / f"seed{seed}").mkdir()
         (kept / "none" / f"seed{seed}" / "run.json").write_text(json.dumps(record | {"config": config}))
+    (kept / "none" / "seed7.old").mkdir()  # moved away by a person
     assert cli.run([*words, "--why", "Another score."]) == 0
     assert (kept / "none" / "seed7").exists() and not (kept / "none" / "seed8").exists()
     assert json.loads((kept / "none" / "seed0" / "run.json").read_text())["final"]["fid"] == 1.0
@@ -75,6 +79,7 @@ def test_accept_makes_a_finished_study_the_reference(tmp_path, monkeypatch, caps
     assert json.loads((kept / "weight_average" / "seed0" / "run.json").read_text())["status"] == "complete"
     newest = (tmp_path / "results" / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
     assert "Another score." in newest and "scores.fid" in newest and "1 moved" in newest
+    assert cli.run([*words, "--out", "results"]) == 2 and "is the reference" in capsys.readouterr().err
 
 
 def test_verdicts_are_those_of_all_seeds_where_a_folder_holds_the_new_one_alone(study_of, declare, tmp_path):
@@ -97,3 +102,15 @@ def test_verdicts_are_those_of_all_seeds_where_a_folder_holds_the_new_one_alone(
     assert newest.count("from “") == sum(before[claim] != after[claim] for claim in before)
     accept.accept(new, committed, "The same again.", notebooks=False)
     assert "No verdict moved." in (committed.out / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
+
+
+def test_accept_takes_the_plan_along_and_refuses_another(study_of, declare, tmp_path):
+    new = declare(study_of({"none": [200]}))
+    new.real_path.write_bytes(b"sheet")
+    target = Study("rehearsal", executor="none", out=str(tmp_path / "results"))
+    accept.accept(new, target, "With its plan.", notebooks=False)
+    path = target.folder / "plan.json"
+    assert path.read_text() == (new.folder / "plan.json").read_text()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"margin": 0.2}))
+    with pytest.raises(ReproError, match="is not the plan in"):
+        accept.accept(new, target, "With another plan.", notebooks=False)

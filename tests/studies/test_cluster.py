@@ -2,6 +2,7 @@
 die.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -331,3 +332,14 @@ def test_commands_for_any_scheduler(tmp_path, capsys):
         and lines[0]
         == f"repro train sngan_projection --preset imagenet --seed 0 --out {tmp_path} --data 'two words'"
     )
+
+
+def test_a_node_goes_on_from_whoever_is_further_and_begins_anew_what_nobody_knows(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    files = lambda step: {"run.json": json.dumps({"step": step}).encode(), "checkpoint.pt": bytes([step])}
+    run.folder.mkdir()
+    for step, left in ((5, 5), (9, 9), (7, 9)):
+        cluster._take_over(run, files(step))
+        assert run.checkpoint_path.read_bytes() == bytes([left])
+    cluster._take_over(run, {})
+    assert not run.json_path.exists() and not run.checkpoint_path.exists()

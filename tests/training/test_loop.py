@@ -204,6 +204,8 @@ def test_a_run_of_two_code_revisions_names_both(
     made = record["provenance"]
     of = provenance.made_by(record)
     assert (of["code"], of["processor"], of["precision"]) == (["1", "2"], ["first", "second"], ["fp32"])
+    again = {"provenance": made | {"code": made["earlier_code"][0] | {"commit": "another"}}}
+    assert provenance.made_by(again)["code"] == ["1"]  # another commit of equal sources
     assert made["code"]["commit"] == "second" and [code["commit"] for code in made["earlier_code"]] == [
         "first"
     ]
