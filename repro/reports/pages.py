@@ -8,6 +8,7 @@ import pandas as pd
 
 from .. import paper, provenance, runs
 from ..analysis import frames, labels, setting, tables
+from ..analysis.comparisons import judge
 from ..analysis.effects import effects, effects_in_words, show_effects
 from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import verdicts
@@ -192,19 +193,22 @@ def write_index(results: Path) -> None:
         )
     write_differences(results)
     if waiting := planned(results):
-        page += ["## Declared, not run yet", "\n".join(f"* {text}" for text in waiting)]
+        page += ["## Declared, no verdict yet", "\n".join(f"* {text}" for text in waiting)]
     page.append("What sources differ in, and what each difference moves: [differences.md](differences.md).")
     runs.write_atomically(results / "README.md", ("\n\n".join(page) + "\n").encode())
 
 
 def planned(results: Path) -> list[str]:
-    """The studies that have a plan and no run, with the claims that they try."""
+    """The studies that have a plan and no report, with the claims that they try and how far they are."""
     out = []
     for path in sorted(results.glob("*/plan.json")):
         study = Study(path.parent.name, executor="none", out=str(results))
-        if not any(study.folder.glob("runs/*/seed*/run.json")):
-            claims = dict.fromkeys(comparison.claim for comparison in read_plan(study).comparisons)
-            out.append(f"[`{study.preset.name}`]({study.preset.name}/plan.json): {', '.join(claims)}")
+        if (study.folder / "report.csv").exists():
+            continue
+        plan, begun = read_plan(study), max(j.seeds for j in judge(study))
+        claims = ", ".join(dict.fromkeys(comparison.claim for comparison in plan.comparisons))
+        far = f" ({begun} of the {plan.first_look} seeds of its first look)" if begun else ""
+        out.append(f"[`{study.preset.name}`]({study.preset.name}/plan.json): {claims}{far}")
     return out
 
 

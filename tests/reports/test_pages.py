@@ -75,6 +75,19 @@ def test_the_summary_answers_for_each_data_set(study_of, declare):
     assert "results/rehearsal/answer.png" in text and "Other scales may differ" in text
 
 
+def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, declare):
+    study = declare(study_of({row: [100, 101] for row in ("none", "attention_8", "attention_16")}))
+    (line,) = pages.planned(study.out)
+    assert line.startswith("[`rehearsal`](rehearsal/plan.json): C1, C2, C4")
+    assert line.endswith(" (2 of the 3 seeds of its first look)")
+    assert readme._waiting(study.out)[0].startswith(
+        "[Declared, no verdict yet](results/README.md): `rehearsal`: C1"
+    )
+    assert "seeds" not in readme._waiting(study.out)[0]
+    (study.folder / "report.csv").write_text("")
+    assert pages.planned(study.out) == []
+
+
 def test_studies_with_more_runs_come_first(study_of):
     small, large = study_of({"none": [100]}, preset="smoke"), study_of({"none": [100, 110, 120]})
     for study in (small, large):
