@@ -98,7 +98,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     of the tables that are complete.
 
     Runs that are not finished stay behind. Committed seeds that this study has not are kept where they are of
-    the same configuration.
+    the same configuration. Raises ReproError where the study is the reference itself, or has another plan.
     """
     if study.folder == target.folder:
         raise ReproError(f"{target.folder} is the reference: name another study's folder with --out.")
