@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from repro import cli, paper, runs
+from repro.analysis import comparisons, plan
 from repro.checks import regression
 from repro.commands import results
 from repro.data import loading
@@ -225,6 +226,8 @@ def test_committed_results_are_whole():
         assert (folder / "real.jpg").exists() or not names
         if not reported and folder.name != "rehearsal":  # which is a reference of the regression check alone
             assert (folder / "plan.json").exists() and not any(folder.glob("*.ipynb"))
+            looks_from = plan.read(committed).first_look
+            assert all(j.seeds < looks_from for j in comparisons.judge(committed)), "report it"
         for path in (*folder.glob("*.ipynb"), *folder.rglob("*.json")):  # no path of the machine that made it
             assert not re.search(r'"[^"]*(?<![\w.:/])/(home|root|tmp|work|Users)/', path.read_text()), (
                 path.name

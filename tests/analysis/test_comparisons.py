@@ -247,6 +247,12 @@ def test_a_comparison_that_waits_does_not_hide_one_that_broke_down(study_of):
     assert told["verdict"] == c.UNSTABLE and "unstable, 1 of 6 runs broke down" in told["finding"]
 
 
+def test_c1_is_open_before_its_first_run_where_three_seeds_can_prove_nothing(study_of, declare):
+    study = declare(study_of({"none": GOOD[:2]}), most_seeds=3)
+    (j,) = judged(study, "C1")
+    assert (j.outcome, j.seeds) == (s.OPEN, 0)
+
+
 def of_differences(values):
     """Student's interval at the last look, by hand."""
     half = stats.t.isf(LEVELS[len(values)] / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))

@@ -54,6 +54,14 @@ def test_survival_counts_and_marks_the_runs_that_broke_down(study_of):
         assert [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "X"] == crosses
 
 
+def test_survival_counts_a_run_that_diverged_before_its_first_score(study_of):
+    study = study_of({"sn_d_x8": [100, 110]})
+    run = study.run("sn_d_x8", 1)
+    run.write({k: v for k, v in run.read().items() if k != "final"} | {"status": "diverged", "scores": []})
+    axis = plots.survival(study).axes[0]
+    assert axis.get_legend().get_texts()[0].get_text().endswith(": 1 of 2")
+
+
 def test_the_forest_plot_has_a_line_for_each_interval(study_of, declare):
     study = declare(
         study_of(
