@@ -19,23 +19,28 @@ from .verdicts import verdicts
 
 
 def answers(studies: Sequence[Study]) -> str:
-    """A list: the answer, which is that of a study which asked the first one's question again on fresh seeds
-    where there is one; what the first one found; a line for each further one on attention there.
-    """
-    first, *others = studies
-    again = next((study for study in others if _asked_again(study)), None)
-    elsewhere = [
-        line for study in others if not study.preset.seed_offset for line in _told(study, "At another scale")
-    ]
+    """A list: what `leading` studies found; a line for each further one on attention there."""
+    *again, first = leading(studies)
+    lines = [_answer(first)]
+    for study in again:
+        asked = f"asks the question of `{first.preset.name}` again, on fresh seeds."
+        lines = [f"{_answer(study)} Preset `{study.preset.name}` {asked}"]
+        lines += _told(first, "The study before it")
     luck = " ".join(spreads_in_words(first)[:2])
-    lines = [_answer(first), *_beside_residual_blocks(first), *uniform(first, [paper.TABLE1]), luck]
-    lines += [where_it_holds(first), *elsewhere]
-    if again:
-        asked = (
-            f"Preset `{again.preset.name}` asks the question of `{first.preset.name}` again, on fresh seeds."
-        )
-        lines[:1] = [f"{_answer(again)} {asked}", *_told(first, "The study before it")]
+    lines += [*_beside_residual_blocks(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first)]
+    for study in studies[1:]:
+        p = study.preset
+        if not p.seed_offset:
+            scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
+            lines += _told(study, f"At another scale ({scale})")
     return "\n".join(f"* {line}" for line in lines if line)
+
+
+def leading(studies: Sequence[Study]) -> list[Study]:
+    """The studies that answer, of those with the most runs first: one that asked the first one's question
+    again on fresh seeds, where there is one, and the first.
+    """
+    return [*[study for study in studies[1:] if _asked_again(study)][:1], studies[0]]
 
 
 def _beside_residual_blocks(study: Study) -> list[str]:
@@ -53,16 +58,12 @@ def _asked_again(study: Study) -> bool:
     return bool(study.preset.seed_offset and looked) and all(looked)
 
 
-def _told(study: Study, where: str) -> list[str]:
-    """Whether attention helps in another study, as one line; none where it was not tried."""
+def _told(study: Study, which: str) -> list[str]:
+    """Whether attention helps in a study beside the leading one, as one line; none where it was not tried."""
     p = study.preset
-    own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = " ".join(brief(j, study) for j in own)
-    scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
+    told = " ".join(brief(j, study) for j in judge(study) if j.comparison.claim == "C4")
     verdict = verdicts(study, "C4")["verdict"].item()
-    return (
-        [f"**{where} ({scale}): {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []
-    )
+    return [f"**{which}: {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []
 
 
 def _answer(study: Study) -> str:

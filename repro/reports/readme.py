@@ -9,7 +9,7 @@ import pandas as pd
 
 from .. import claims, paper, runs
 from ..analysis import setting, tables
-from ..analysis.answer import answers
+from ..analysis.answer import answers, leading
 from ..analysis.plan import read as read_plan
 from ..analysis.statistics import OPEN
 from ..analysis.verdicts import NOT_TRIED, comparisons, hours_of, verdicts
@@ -43,22 +43,21 @@ def renew(project: Path) -> None:
 
 
 def answer(studies: list[Study]) -> list[str]:
-    """For the first screen: whether attention helps, the comparisons and samples of the study with the most
-    runs, and a verdict on each claim; of studies with a plan.
+    """For the first screen: whether attention helps, the comparisons of the studies that say so, samples of
+    the widest, and a verdict on each claim; of studies with a plan.
     """
     shown = [s for s in studies if (s.folder / "report.csv").exists() and read_plan(s)]
     if not shown:
         return ["No study with a plan is reported yet, so no claim has a verdict."]
-    name = shown[0].preset.name
+    names = [study.preset.name for study in leading(shown)]
     widest = max(shown, key=lambda study: study.preset.channels * study.preset.steps).preset
     return [
         answers(shown),
-        f"![Forest plot: gains in FID by claim, ours with intervals beside the paper's, preset {name}]"
-        f"(results/{name}/answer.png)",
-        f"![Strip of samples, a column a class: real images, no block, attention, residual block]"
+        *(f"![Gains in FID with intervals by claim, {name}](results/{name}/answer.png)" for name in names),
+        f"![Samples, a column a class: real images, no block, attention, residual block]"
         f"(results/{widest.name}/strip.jpg)",
         f"One image a class of `{widest.name}`: the first of training seed 0, not selected.",
-        re.sub(r"([ -])\1+", r"\1\1", tables.to_markdown(_verdicts(shown))),  # GitHub pads it itself
+        re.sub(" +", " ", re.sub("--+", "--", tables.to_markdown(_verdicts(shown)))),  # GitHub pads it itself
         *_waiting(shown[0].out),
     ]
 
@@ -115,6 +114,7 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
     for study in shown:
         name, p = study.preset.name, study.preset
         scale = f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}"
+        scale = "fresh seeds" if p.seed_offset else scale
         heading = f"{scale} ([{name}](results/{name}/report.md))"
         table[heading] = list(verdicts(study)["verdict"].replace(NOT_TRIED, "–"))
     return table

@@ -32,7 +32,7 @@ def landing() -> tuple[Path, str, str]:
         title="Self-Attention GAN, reproduced",
         about=_about(),
         answer=Markup(site_html.of_markdown(answer.answers(judged) if judged else "")),
-        plots=[_plot(study) for study in judged[:1]],
+        plots=[_plot(study) for study in answer.leading(judged)] if judged else [],
         cards=_cards(judged),
         samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],
         studies=[

@@ -118,7 +118,7 @@ def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, decla
     assert lines[0].startswith("* **Does attention help?") and lines[0].endswith(
         "Preset `rehearsal` asks the question of `rehearsal` again, on fresh seeds."
     )
-    assert lines[1].startswith("* **The study before it (symmetric shapes at 32 pixels, base width 8): open.")
+    assert lines[1].startswith("* **The study before it: open.** Attention")
     assert "At another scale" not in "".join(lines)
     shutil.rmtree(first.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()

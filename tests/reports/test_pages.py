@@ -1,10 +1,15 @@
 """Tables and verdicts from made-up runs, whose answers are known."""
 
+import copy
+import dataclasses
+import shutil
+
 import pytest
 
 from repro import paper
 from repro.analysis import frames, setting
 from repro.errors import ReproError
+from repro.presets import PRESETS
 from repro.reports import files, pages, readme
 
 # --- the recipes
@@ -73,6 +78,21 @@ def test_the_summary_answers_for_each_data_set(study_of, declare):
     text = "\n".join(readme.answer([declare(study)]))
     assert "Does attention help? Supported." in text and "([rehearsal](results/rehearsal/report.md))" in text
     assert "results/rehearsal/answer.png" in text and "Other scales may differ" in text
+
+
+def test_the_first_screen_shows_the_comparisons_of_each_study_that_answers(study_of, declare, monkeypatch):
+    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
+    first = declare(study_of(fids))
+    (first.folder / "report.csv").write_text("")
+    again = copy.copy(first)
+    again.preset = dataclasses.replace(first.preset, name="again", seed_offset=10)
+    monkeypatch.setitem(PRESETS, "again", again.preset)
+    shutil.copytree(first.folder, again.folder)
+    declare(again)
+    pictures = [line for line in readme.answer([first, again]) if "answer.png" in line]
+    assert "(results/again/answer.png)" in pictures[0] and "(results/rehearsal/answer.png)" in pictures[1]
+    assert "| fresh seeds ([again](results/again/report.md)) " in "\n".join(readme.answer([first, again]))
+    assert sum("answer.png" in line for line in readme.answer([first])) == 1
 
 
 def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, declare):
