@@ -86,4 +86,5 @@ def cost_of_more(study: Study, j: Judged) -> str:
         return ""
     seconds = [np.mean([of["wall_seconds"] for of in of_row]) for of_row in made]
     hours = (j.needed - j.seeds) * sum(seconds) / 3600
-    return f"That is about {hours:.0f} hour{'s' if round(hours) != 1 else ''} of one processor core."
+    hours = f"{hours:.0f} hour{'s' if round(hours) != 1 else ''}"
+    return f"The seeds from here to {j.needed} take about {hours} of one processor core."

@@ -18,11 +18,11 @@ ALPHA = 0.05
 COLUMNS = ("row", "label", "seeds", "mean", "difference", "low", "high")
 
 
-def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFrame:
-    """Every row's difference to the table's reference row in the logarithm of the last score, the largest
+def effects(study: Study, table: paper.Table) -> pd.DataFrame:
+    """Every row's difference to the table's reference row in the logarithm of the last FID, the largest
     first; in per cent.
 
-    columns: row, label, seeds (that both have), mean (of the score itself), difference, low, high (Welch's
+    columns: row, label, seeds (that both have), mean (of FID itself), difference, low, high (Welch's
     interval; missing for one seed and where a run broke down).
     """
     found = frames.records(study, table)
@@ -35,10 +35,10 @@ def effects(study: Study, table: paper.Table, metric: str = "fid") -> pd.DataFra
         if (
             row.name == table.reference
             or not seeds
-            or not all(metric in r.get("final", {}) for side in pair for r in side)
+            or not all("fid" in r.get("final", {}) for side in pair for r in side)
         ):
             continue
-        values = np.log([[r["final"][metric] for r in side] for side in pair])
+        values = np.log([[r["final"]["fid"] for r in side] for side in pair])
         difference, half = float(values[0].mean() - values[1].mean()), math.nan
         if seeds > 1 and not any(runs.unstable(r) for side in pair for r in side):
             half = float(half_width(*contrast(values, (1, -1))[1:], ALPHA))

@@ -9,7 +9,7 @@ import pandas as pd
 from .. import paper
 from ..studies.study import Study
 from . import findings, frames, setting, tables
-from .verdicts import UNITS, in_words, show_comparisons, verdicts
+from .verdicts import UNITS, in_words, show_comparisons, show_verdicts
 
 
 def _markdown(*parts: str):
@@ -61,7 +61,7 @@ def verdict(study: Study, *claims: str):
         " score counts, how large a difference counts, at how many seeds the study is looked at"
         " (`docs/statistics.md`).",
         in_words(study),
-        tables.to_markdown(verdicts(study, *claims)),
+        *show_verdicts(study, *claims),
     )
 
 

@@ -16,6 +16,7 @@ from .plan import Plan
 from .plan import read as read_plan
 from .sentences import FACTOR_FROM, brief, compared, interval, sentence
 from .statistics import CONTRADICTED, OPEN, any_false
+from .tables import to_markdown
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
 MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
@@ -54,6 +55,17 @@ def verdicts(study: Study, *names: str) -> pd.DataFrame:
                 finding = f"Tried on an analogue: {own[0].comparison.analogue}. {finding}"
         lines.append((claim.name, claim.statement, verdict, finding))
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def show_verdicts(study: Study, *names: str) -> list[str]:
+    """`verdicts` for a reader, as paragraphs of Markdown: the claims that the study tries, and those that it
+    does not.
+    """
+    table = verdicts(study, *names)
+    others = table["verdict"] == NOT_TRIED
+    shown = to_markdown(table[~others]) if not others.all() else ""
+    left = f"Not tried in this study: {', '.join(table['claim'][others])}." if others.any() else ""
+    return [text for text in (shown, left) if text]
 
 
 def _finding(own: list[Judged], plan: Plan, study: Study) -> str:

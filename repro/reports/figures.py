@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from .. import paper, runs
 from ..analysis import labels, setting
+from ..presets import Preset
 from ..studies.study import Study
 
 sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
@@ -84,10 +85,10 @@ def curve(axis: Axes, frame: pd.DataFrame, value: str, style: dict, label: str |
     )
 
 
-def axis_label(metric: str, study: Study) -> str:
+def axis_label(metric: str, preset: Preset) -> str:
     """The metric with its extractor, and which way is better."""
     better = "higher" if labels.METRICS[metric][1] else "lower"
-    return f"{labels.heading(metric, study.preset)}\n{better} is better"
+    return f"{labels.heading(metric, preset)}\n{better} is better"
 
 
 def caption(figure: Figure, study: Study, title: str, how: str) -> None:

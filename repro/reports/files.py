@@ -9,7 +9,15 @@ from .. import paper, runs
 from ..analysis import frames, setting, tables
 from ..analysis.plan import check_declared
 from ..analysis.plan import read as read_plan
-from ..analysis.verdicts import UNITS, comparisons, in_words, show_comparisons, verdicts, written
+from ..analysis.verdicts import (
+    UNITS,
+    comparisons,
+    in_words,
+    show_comparisons,
+    show_verdicts,
+    verdicts,
+    written,
+)
 from ..checks import validation
 from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study
@@ -35,7 +43,7 @@ def report_texts(study: Study) -> dict[str, str]:
     plan, verdicts.json; by file name.
     """
     table, declared = verdicts(study), read_plan(study)
-    parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), tables.to_markdown(table)]
+    parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), *show_verdicts(study)]
     by_plan = {}
     if declared:
         parts += ["## The comparisons behind them", UNITS, tables.to_markdown(show_comparisons(study))]

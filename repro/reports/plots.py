@@ -72,8 +72,11 @@ def final_scores(study: Study, table: paper.Table) -> Figure:
             axis.errorbar(values.mean(), y, xerr=half, **looks, markersize=7, capsize=3 if half else 0)
             if row.name == table.reference:
                 axis.axvline(values.mean(), color="0.5", linestyle=":", linewidth=1, zorder=0)
-        axis.set(xlabel=axis_label(metric, study), yticks=range(len(order)), ylim=(len(order) - 0.4, -0.6))
+        axis.set(
+            xlabel=axis_label(metric, study.preset), yticks=range(len(order)), ylim=(len(order) - 0.4, -0.6)
+        )
         axis.set_yticklabels([row.label for row in order])
+        axis.locator_params(axis="x", nbins=6)
     how = f"{_seeds(final)} a row: each (small), mean (large)"
     if final.groupby("row")["seed"].nunique().max() >= INTERVAL_FROM:
         how += " with its 95 % t interval, of the last step and for one look: not the verdict's"
@@ -93,7 +96,7 @@ def score_curves(study: Study, table: paper.Table) -> Figure:
             of_row = tidy[(tidy["row"] == row.name) & (tidy["metric"] == metric)]
             if len(of_row):
                 curve(axis, of_row, "value", style[row.name], row.label)
-        axis.set(xlabel="updates of G", ylabel=axis_label(metric, study), xlim=(0, None))
+        axis.set(xlabel="updates of G", ylabel=axis_label(metric, study.preset), xlim=(0, None))
     caption(figure, study, f"{table.title}: scores over training", _range(tidy))
     legend(figure)
     return finished(figure)
@@ -165,7 +168,7 @@ def survival(study: Study, table: paper.Table = paper.STRESS) -> Figure:
             loc="upper center",
             bbox_to_anchor=(0.5, -0.16),
         )
-    axes[0].set_ylabel(axis_label("fid", study))
+    axes[0].set_ylabel(axis_label("fid", study.preset))
     caption(figure, study, table.title, "a line a run; a cross: it broke down there")
     return finished(figure)
 
@@ -220,12 +223,7 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
         if metric in final and len(final):
             low, high = final[metric].min(), final[metric].max()
             axis.axhspan(low, high, color="0.6", alpha=0.4, label="this study's generators")
-        better = "higher" if labels.METRICS[metric][1] else "lower"
-        axis.set(
-            xlabel="strength of the damage",
-            xticks=range(4),
-            ylabel=f"{labels.heading(metric, preset)}\n{better} is better",
-        )
+        axis.set(xlabel="strength of the damage", xticks=range(4), ylabel=axis_label(metric, preset))
     legend(figure, 4)
     return finished(figure)
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from .. import paper, runs
 from ..analysis import answer, frames
-from ..analysis.verdicts import in_words
+from ..analysis.verdicts import NOT_TRIED, in_words
 from ..studies.study import Study, run_name
 from . import pages, site_html
 
@@ -80,15 +80,15 @@ def _plot(study: Study) -> dict[str, str]:
 
 
 def _cards(judged: list[Study]) -> list[dict]:
-    """A card a claim: what the paper says, and of each study verdict and finding."""
+    """A card a claim: what the paper says, and of each study that tries it verdict and finding."""
     found = {study.preset.name: pd.read_csv(study.folder / "report.csv") for study in judged}
     cards = {}
     for name, table in found.items():
-        for line in table.itertuples():
+        for line in table[table["verdict"] != NOT_TRIED].itertuples():
             card = cards.setdefault(line.claim, {"claim": line.claim, "statement": line.statement, "of": []})
             tone = line.verdict.replace(" ", "-")
             card["of"].append({"study": name, "verdict": line.verdict, "tone": tone, "finding": line.finding})
-    return list(cards.values())
+    return [cards[claim] for claim in sorted(cards)]
 
 
 def _sheets(study: Study, tables) -> list[dict[str, str]]:

@@ -275,7 +275,7 @@ class RayExecutor(Executor):
             "out": str(study.out),
             "token": str(self.token),
             "sources": provenance.code_revision()["sources"],
-            "scratch": SCRATCH,
+            "scratch": f"{SCRATCH}/{socket.gethostname()}{study.out.resolve()}",  # no other study's
             "deadline": time.time() + 60 * min(minutes, 10**6),
             "files": (
                 {}

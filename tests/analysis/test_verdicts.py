@@ -272,6 +272,15 @@ def test_without_a_plan_nothing_is_judged(study_of):
     assert "shows that everything runs" in v.in_words(study) and forests.comparisons(study)
 
 
+def test_a_reader_sees_the_verdicts_on_claims_that_were_tried_and_the_names_of_the_others(study_of, declare):
+    study = pair(study_of, declare, GOOD, GOOD)  # tries C5 alone
+    table, left = v.show_verdicts(study)
+    assert [line.split()[1] for line in table.splitlines()[2:]] == ["C5"]
+    assert left == "Not tried in this study: C1, C2, C3, C4, C6, C7, C8."
+    assert v.show_verdicts(study, "C6") == ["Not tried in this study: C6."]
+    assert v.show_verdicts(study, "C5") == [table]
+
+
 def test_studies_of_two_codes_are_named_and_of_two_extractors_refused(study_of, declare):
     study = pair(study_of, declare, GOOD, GOOD)
     run = study.run("residual_16", 0)

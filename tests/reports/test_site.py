@@ -88,6 +88,7 @@ def test_the_landing_page_answers_as_the_readme_does(pages, folder):
     cards = page.select(".claims article")
     assert [card.h3.text for card in cards] == [claim.name for claim in claims.CLAIMS]
     assert all(card.select(".badge") and card.details for card in cards)
+    assert not page.select(".badge.not-tried-here")
 
 
 def test_cells_carry_their_columns_for_a_phone_and_long_tables_their_script(pages, folder):
