@@ -32,7 +32,8 @@ def answers(studies: Sequence[Study]) -> str:
         p = study.preset
         if not p.seed_offset:
             scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
-            lines += _told(study, f"At another scale ({scale})")
+            budget = f" Preset `{p.name}`, {p.steps:,} updates."
+            lines += [line + budget for line in _told(study, f"At another scale ({scale})")]
     return "\n".join(f"* {line}" for line in lines if line)
 
 
@@ -60,10 +61,8 @@ def _asked_again(study: Study) -> bool:
 
 def _told(study: Study, which: str) -> list[str]:
     """Whether attention helps in a study beside the leading one, as one line; none where it was not tried."""
-    p = study.preset
     told = " ".join(brief(j, study) for j in judge(study) if j.comparison.claim == "C4")
-    verdict = verdicts(study, "C4")["verdict"].item()
-    return [f"**{which}: {verdict}.** {told} Preset `{p.name}`, {p.steps:,} updates."] if told else []
+    return [f"**{which}: {verdicts(study, 'C4')['verdict'].item()}.** {told}"] if told else []
 
 
 def _answer(study: Study) -> str:
@@ -76,7 +75,7 @@ def _answer(study: Study) -> str:
 
 
 def cost_of_more(study: Study, j: Judged) -> str:
-    """How long the seeds take that an open comparison needs, by the runs so far; "" where it needs none."""
+    """How long the further seeds take that an open comparison needs, by its runs; "" where it needs none."""
     if j.outcome != OPEN or not j.needed:
         return ""
     made = [
@@ -86,5 +85,4 @@ def cost_of_more(study: Study, j: Judged) -> str:
         return ""
     seconds = [np.mean([of["wall_seconds"] for of in of_row]) for of_row in made]
     hours = (j.needed - j.seeds) * sum(seconds) / 3600
-    hours = f"{hours:.0f} hour{'s' if round(hours) != 1 else ''}"
-    return f"The seeds from here to {j.needed} take about {hours} of one processor core."
+    return f"Seeds up to {j.needed} take about {hours:.0f} core-hour{'s' if round(hours) != 1 else ''}."

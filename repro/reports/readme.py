@@ -112,12 +112,19 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
         {"claim": [c.name for c in claims.CLAIMS], "the paper says": [c.statement for c in claims.CLAIMS]}
     )
     for study in shown:
-        name, p = study.preset.name, study.preset
-        scale = f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}"
-        scale = "fresh seeds" if p.seed_offset else scale
-        heading = f"{scale} ([{name}](results/{name}/report.md))"
+        heading = f"{_scale(study)} ([{study.preset.name}](results/{study.preset.name}/report.md))"
         table[heading] = list(verdicts(study)["verdict"].replace(NOT_TRIED, "–"))
     return table
+
+
+def _scale(study: Study) -> str:
+    """What sets a study apart, as the heading of its column."""
+    p = study.preset
+    if p.seed_offset:
+        return "fresh seeds"
+    if p.tables == (paper.STRESS.name,):
+        return f"learning rates times {' and '.join(map(str, paper.STRESS_TIMES))}"
+    return f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}"
 
 
 def ledger_table() -> str:

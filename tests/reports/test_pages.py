@@ -11,6 +11,7 @@ from repro.analysis import frames, setting
 from repro.errors import ReproError
 from repro.presets import PRESETS
 from repro.reports import files, pages, readme
+from repro.studies.study import Study
 
 # --- the recipes
 
@@ -93,6 +94,11 @@ def test_the_first_screen_shows_the_comparisons_of_each_study_that_answers(study
     assert "(results/again/answer.png)" in pictures[0] and "(results/rehearsal/answer.png)" in pictures[1]
     assert "| fresh seeds ([again](results/again/report.md)) " in "\n".join(readme.answer([first, again]))
     assert sum("answer.png" in line for line in readme.answer([first])) == 1
+    of = {name: readme._scale(Study(name, executor="none")) for name in ("cifar10-stress", "cifar10-cpu")}
+    assert of == {
+        "cifar10-stress": "learning rates times 8 and 32",
+        "cifar10-cpu": "cifar10, 32 px, width 16",
+    }
 
 
 def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, declare):
