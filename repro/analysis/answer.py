@@ -13,8 +13,8 @@ from .comparisons import Judged, judge
 from .findings import uniform, where_it_holds
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .sentences import brief, without_outcome
-from .statistics import OPEN
+from .sentences import brief, no_difference, over_pairs, without_outcome
+from .statistics import NO_DIFFERENCE, OPEN
 from .verdicts import verdicts
 
 
@@ -25,7 +25,8 @@ def answers(studies: Sequence[Study]) -> str:
     for study in again:
         asked = f"asks the question of `{first.preset.name}` again, on fresh seeds."
         lines = [f"{_answer(study)} Preset `{study.preset.name}` {asked}"]
-        lines += _told(first, "The study before it")
+        why = "".join(map(over_pairs, _on_attention(first)))
+        lines += [line + why for line in _told(first, "The study before it, which prompted this one")]
     luck = " ".join(spreads_in_words(first)[:2])
     lines += [*_beside_residual_blocks(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first)]
     for study in studies[1:]:
@@ -47,21 +48,27 @@ def leading(studies: Sequence[Study]) -> list[Study]:
 def _beside_residual_blocks(study: Study) -> list[str]:
     """Whether an effect is attention's own, as one line; none where it was not tried."""
     own = [j for j in judge(study) if j.comparison.claim == "C5" and j.seeds]
-    told = " ".join(brief(j, study) for j in own)
+    mixed = len({j.outcome for j in own}) > 1
+    told = " ".join(brief(j, study)[:-1] + (f": {j.outcome}." if mixed else ".") for j in own)
     verdict = verdicts(study, "C5")["verdict"].item().capitalize()
     asked = "Is it better than a residual block of as many parameters?"
     return [f"**{asked} {verdict}.** {told}"] if told else []
 
 
+def _on_attention(study: Study) -> list[Judged]:
+    """What the study's runs say on whether attention helps."""
+    return [j for j in judge(study) if j.comparison.claim == "C4"]
+
+
 def _asked_again(study: Study) -> bool:
     """Whether a study of fresh seeds has enough of them for its first look."""
-    looked = [j.seeds >= read_plan(study).first_look for j in judge(study) if j.comparison.claim == "C4"]
+    looked = [j.seeds >= read_plan(study).first_look for j in _on_attention(study)]
     return bool(study.preset.seed_offset and looked) and all(looked)
 
 
 def _told(study: Study, which: str) -> list[str]:
     """Whether attention helps in a study beside the leading one, as one line; none where it was not tried."""
-    told = " ".join(brief(j, study) for j in judge(study) if j.comparison.claim == "C4")
+    told = " ".join(brief(j, study) for j in _on_attention(study))
     return [f"**{which}: {verdicts(study, 'C4')['verdict'].item()}.** {told}"] if told else []
 
 
@@ -69,8 +76,12 @@ def _answer(study: Study) -> str:
     """Whether attention helps, by how much, how sure and what would tell more."""
     plan = read_plan(study)
     verdict = verdicts(study, "C4")["verdict"].item()
-    own = [j for j in judge(study) if j.comparison.claim == "C4"]
-    told = [text for j in own for text in (without_outcome(j, plan, study), cost_of_more(study, j))]
+    verdict = no_difference(plan) if verdict == NO_DIFFERENCE else verdict
+    told = [
+        text
+        for j in _on_attention(study)
+        for text in (without_outcome(j, plan, study), cost_of_more(study, j))
+    ]
     return " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
 
 

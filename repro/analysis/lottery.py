@@ -123,8 +123,7 @@ def spreads_in_words(study: Study) -> list[str]:
     between = lambda source: "{sd_low:.1f} to {sd_high:.1f}".format(**frame.loc[source])
     text = [
         f"**Between training seeds FID has a standard deviation of {of(POOLED)}** (pooled over the"
-        f" {frame.loc[POOLED, 'seeds']} runs of Table 1, whose rows share their seeds; 95 % interval"
-        f" {between(POOLED)})."
+        f" {frame.loc[POOLED, 'seeds']} runs of Table 1; 95 % interval {between(POOLED)})."
     ]
     if SAMPLED in frame.index:
         times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]

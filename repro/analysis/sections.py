@@ -60,8 +60,8 @@ def verdict(study: Study, *claims: str):
         "A verdict follows from the runs and from the plan that was declared before the first of them: which"
         " score counts, how large a difference counts, at how many seeds the study is looked at"
         " (`docs/statistics.md`).",
-        in_words(study),
         *show_verdicts(study, *claims),
+        in_words(study),
     )
 
 

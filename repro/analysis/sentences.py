@@ -65,8 +65,8 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
     text = f"{_changes(j, at, study)} ({_seeds(j)})."
     if j.outcome == OPEN:
         text += (
-            f" If the spread stays, {j.needed} seeds find a true difference as large as the margin (a factor"
-            f" of {math.exp(plan.margin):.2f}) half of the time."
+            f" If the spread stays, the interval is as narrow as the margin (a factor of"
+            f" {math.exp(plan.margin):.2f}) at {j.needed} seeds; the plan goes to {plan.most_seeds}."
             if j.needed
             else _left_open(j, plan)
         )
@@ -76,21 +76,30 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
         text += "." if j.latest == j.outcome else f", which alone would be {j.latest}."
     if j.outcome in (NO_DIFFERENCE, OPEN):
         text += _not_seen(j, plan)
-    if j.outcome == OPEN and j.exploratory and not math.isnan(j.exploratory.low):
-        text += (
-            " Exploratory, as it was not declared: over pairs of runs of equal seed"
-            f" {labels.METRICS[j.metric][0]} is {_range(j, j.exploratory)}."
-        )
-    return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
+    return text + over_pairs(j) + remark(j)
+
+
+def over_pairs(j: Judged) -> str:
+    """The interval over pairs of runs, beside that of an open comparison that did not declare them; or ""."""
+    if j.outcome != OPEN or not j.exploratory or math.isnan(j.exploratory.low):
+        return ""
+    return (
+        " Exploratory, as it was not declared: over pairs of runs of equal seed"
+        f" {labels.METRICS[j.metric][0]} is {_range(j, j.exploratory)}."
+    )
+
+
+def remark(j: Judged) -> str:
+    """What else is to be said of a comparison, or ""."""
+    return f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else ""
 
 
 def brief(j: Judged, study: Study) -> str:
-    """By how much the sides of a comparison differ, without what follows from it."""
+    """By how much the sides of a comparison differ, and nothing else."""
     if not j.looks or j.outcome == UNSTABLE:
         return f"{compared(j, study)}: {j.outcome}."
     at = {budget: j.look(budget) for budget in j.looks}
-    text = f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)})."
-    return text + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
+    return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)})."
 
 
 def _seeds(j: Judged) -> str:
@@ -140,13 +149,18 @@ def _of_outcome(j: Judged, plan: Plan, preset: Preset) -> str:
     return {
         SUPPORTED: f"{better}{by}",
         CONTRADICTED: f"{worse}{by}",
-        NO_DIFFERENCE: f"no difference of {100 * (math.exp(plan.margin) - 1):.0f} per cent or more",
+        NO_DIFFERENCE: no_difference(plan),
         OPEN: "open",
         DEPENDS: "better at one budget and worse at another",
         TOO_SHORT: "too short to rank",
         INERT: "the map is uniform within 1 per cent, so it says nothing",
         NOT_DECLINED: "nothing declined yet",
     }[j.outcome]
+
+
+def no_difference(plan: Plan) -> str:
+    """That outcome with the margin that it is meant by."""
+    return f"{NO_DIFFERENCE} of {100 * (math.exp(plan.margin) - 1):.0f} per cent or more"
 
 
 def _changes(j: Judged, at: dict[str, Look], study: Study) -> str:
@@ -226,14 +240,19 @@ def per_cent(value: float, digits: int = 1) -> str:
 
 
 def _not_seen(j: Judged, plan: Plan) -> str:
-    """Says which of the paper's own differences, past the margin, lie outside of the interval."""
+    """Says which of the paper's own differences, past the margin, lie outside of the interval, and then which
+    lie in it.
+    """
     look, grows = j.look(), labels.METRICS[j.metric][1]
-    of = [
-        f"for {what}, {_differs(value if grows else -value)},"
-        for what, value in j.published.items()
-        if abs(value) > plan.margin and not look.low <= value <= look.high
-    ]
-    return f" A change as large as the paper's {' or '.join(of)} is not seen." if of else ""
+    told = {what: f"for {what}, {_differs(v if grows else -v)}," for what, v in j.published.items()}
+    inside = {what for what, value in j.published.items() if look.low <= value <= look.high}
+    outside = [what for what, value in j.published.items() if abs(value) > plan.margin and what not in inside]
+    if not outside:
+        return ""
+    text = f" A change as large as the paper's {' or '.join(told[what] for what in outside)} is not seen."
+    return text + "".join(
+        f" Its change {of} lies in the interval." for what, of in told.items() if what in inside
+    )
 
 
 def _left_open(j: Judged, plan: Plan) -> str:
@@ -253,4 +272,4 @@ def _of_collapses(j: Judged) -> str:
         + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
         for row in (worse, better)
     ]
-    return f"{'; '.join(counts)}." + (f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else "")
+    return f"{'; '.join(counts)}.{remark(j)}"

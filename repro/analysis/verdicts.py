@@ -14,7 +14,7 @@ from . import labels
 from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
 from .plan import Plan
 from .plan import read as read_plan
-from .sentences import FACTOR_FROM, brief, compared, interval, sentence
+from .sentences import FACTOR_FROM, brief, compared, interval, remark, sentence
 from .statistics import CONTRADICTED, OPEN, any_false
 from .tables import to_markdown
 
@@ -24,7 +24,9 @@ COLUMNS = ("claim", "statement", "verdict", "finding")
 UNITS = (
     "Gain and interval are 100 times the logarithm of the ratio of two scores, positive in the claim's"
     " direction; a line that goes beyond 50 has the ratios themselves, above 1 in the claim's direction. The"
-    " findings above are plain per cent. Intervals are right at all looks together 95 times of 100."
+    " findings above are plain per cent. Intervals are right at all looks together about 95 times of"
+    " 100, so those of early looks are wide. Comparisons of scores use the plan's endpoint; tables show the"
+    " last score alone, which can differ in sign."
 )
 
 
@@ -71,10 +73,9 @@ def show_verdicts(study: Study, *names: str) -> list[str]:
 def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
     """The sentences of a claim's comparisons; one for all where none has been looked at yet."""
     waiting = [j.waits and not j.looks and j.comparison.measure != "collapses" for j in own]
-    remarks = {j.remark for j in own}
+    remarks = {remark(j) for j in own}
     if len(own) > 1 and all(waiting) and len(remarks) == 1:
-        (remark,) = remarks
-        return f"{remark[0].upper()}{remark[1:]}."
+        return remarks.pop().strip()
     told = own if len(own) <= MOST_SENTENCES else _deciding(own)
     return " ".join([*_counts(own), *_by_budget(own, plan, study), *(sentence(j, plan, study) for j in told)])
 
@@ -107,7 +108,7 @@ def _by_budget(own: list[Judged], plan: Plan, study: Study) -> list[str]:
     parts = [f"{sum(of)} of {len(of)} at equal {labels.BUDGETS[budget]}" for budget, of in ahead.items()]
     return [
         f"As the paper claims: {', '.join(parts)}. A claim has to hold at every budget.",
-        *(brief(j, study) for j in own if j.metric == plan.metric),
+        *(brief(j, study) + remark(j) for j in own if j.metric == plan.metric),
     ]
 
 
@@ -139,9 +140,13 @@ def in_words(study: Study) -> str:
             f" run ({', '.join(change['fields'])})."
         )
     text.append(
-        f"It names {len(tested)} claim{'s' if len(tested) > 1 else ''}, each tested at {plan.alpha:.0%}. If"
-        " nothing differs, the chance that at least one is wrongly supported or contradicted is at most about"
-        f" {any_false(tested, plan.alpha):.0%} in this study."
+        (
+            f"It names {len(tested)} claims, each tested at {plan.alpha:.0%}. If nothing differs, the chance"
+            " that at least one is wrongly supported or contradicted is at most about"
+            f" {any_false(tested, plan.alpha):.0%} in this study."
+        )
+        if len(tested) > 1
+        else f"It names one claim, tested at {plan.alpha:.0%}."
     )
     return " ".join([*text, *_made(study, plan)])
 
@@ -153,7 +158,7 @@ def _looks_in_words(plan: Plan) -> str:
 
 
 def _made(study: Study, plan: Plan) -> list[str]:
-    """How long the runs took, and on what where that was not one and the same."""
+    """How long the runs took, by which code and on what."""
     records = [
         r
         for row in plan.rows
@@ -165,12 +170,14 @@ def _made(study: Study, plan: Plan) -> list[str]:
     on_gpu = records[0]["provenance"]["device"] == "cuda"
     how = "added up, several at a time on one GPU" if on_gpu else "on one core each"
     text = [f"The {len(records)} runs took {_hours(records):.1f} hours, {how}."]
-    revisions = {provenance.revision(r) for r in records}
-    if len(revisions) > 1:
-        text.append(f"They are of {len(revisions)} revisions of the code ({', '.join(sorted(revisions))}).")
+    revisions = sorted({provenance.revision(r) for r in records})
+    count = "one revision" if len(revisions) == 1 else f"{len(revisions)} revisions"
+    text.append(f"They are of {count} of the code ({', '.join(revisions)}).")
     kinds: dict[str, set[int]] = {}
     for r in records:
         kinds.setdefault(r["provenance"]["processor"], set()).add(r["config"]["seed"])
+    if len(kinds) == 1 and not on_gpu:
+        text.append(f"All ran on one kind of processor ({next(iter(kinds))}).")
     if len(kinds) > 1:
         each = ", ".join(f"{name}: seeds {_listed(seeds)}" for name, seeds in sorted(kinds.items()))
         text.append(

@@ -43,7 +43,8 @@ def report_texts(study: Study) -> dict[str, str]:
     plan, verdicts.json; by file name.
     """
     table, declared = verdicts(study), read_plan(study)
-    parts = [f"# Verdicts, preset `{study.preset.name}`", in_words(study), *show_verdicts(study)]
+    parts = [f"# Verdicts, preset `{study.preset.name}`", *show_verdicts(study)]
+    parts += ["## What they rest on", in_words(study)]
     by_plan = {}
     if declared:
         parts += ["## The comparisons behind them", UNITS, tables.to_markdown(show_comparisons(study))]

@@ -56,7 +56,7 @@ def test_a_spread_that_says_nothing_is_open_with_the_seeds_needed(study_of, decl
     finding = v.verdicts(study, "C5")["finding"].item()
     assert "paper's" not in finding  # its 1.2 per cent are within the margin
     assert (
-        f"{j.needed} seeds find a true difference as large as the margin (a factor of 1.10) half of the time"
+        f"interval is as narrow as the margin (a factor of 1.10) at {j.needed} seeds; the plan goes to 10."
         in v.verdicts(study, "C5")["finding"].item()
     )
 

@@ -110,7 +110,8 @@ def test_entropies_near_that_of_equal_weights_keep_the_digit_that_tells_them_apa
 
 
 def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, declare):
-    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
+    fids = {"none": [100.0, 104.0, 97.0], "attention_8": [101.0, 104.0, 97.0]}
+    fids["attention_16"] = [100.0, 104.0, 98.0]
     first = declare(study_of(fids))
     again = copy.copy(first)
     again.preset = dataclasses.replace(first.preset, seed_offset=10)
@@ -118,11 +119,18 @@ def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, decla
     assert lines[0].startswith("* **Does attention help?") and lines[0].endswith(
         "Preset `rehearsal` asks the question of `rehearsal` again, on fresh seeds."
     )
-    assert lines[1].startswith("* **The study before it: open.** Attention")
+    assert lines[1].startswith("* **The study before it, which prompted this one: open.** Att")
+    assert "Exploratory, as it was not declared: over pairs of runs of equal seed FID is" in lines[1]
     assert "At another scale" not in "".join(lines)
     shutil.rmtree(first.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()
     assert "again, on fresh seeds" not in lines[0] and "before it" not in "".join(lines)
+
+
+def test_no_difference_names_its_margin_in_the_answer(study_of, declare):
+    fids = {row: [100.0, 100.2, 99.9] for row in ("none", "attention_8", "attention_16")}
+    (line, *_) = answer.answers([declare(study_of(fids))]).splitlines()
+    assert line.startswith("* **Does attention help? No difference of 10 per cent or more.** Attention at 8")
 
 
 def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, declare):

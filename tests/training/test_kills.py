@@ -197,6 +197,7 @@ def test_kills_at_random_moments_of_all_phases_change_nothing(straight, tmp_path
         assert part is train_row or cells(out) == cells(killed)
 
 
+@pytest.mark.slow
 def test_two_studies_on_one_folder_train_nothing_twice(tmp_path):
     words = [
         sys.executable,
