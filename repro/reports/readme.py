@@ -121,7 +121,7 @@ def _scale(study: Study) -> str:
     """What sets a study apart, as the heading of its column."""
     p = study.preset
     if p.seed_offset:
-        return "fresh seeds"
+        return "the same on fresh seeds"
     if p.tables == (paper.STRESS.name,):
         return f"learning rates times {' and '.join(map(str, paper.STRESS_TIMES))}"
     return f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}"

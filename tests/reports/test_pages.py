@@ -92,7 +92,9 @@ def test_the_first_screen_shows_the_comparisons_of_each_study_that_answers(study
     declare(again)
     pictures = [line for line in readme.answer([first, again]) if "answer.png" in line]
     assert "(results/again/answer.png)" in pictures[0] and "(results/rehearsal/answer.png)" in pictures[1]
-    assert "| fresh seeds ([again](results/again/report.md)) " in "\n".join(readme.answer([first, again]))
+    assert "| the same on fresh seeds ([again](results/again/report.md)) " in "\n".join(
+        readme.answer([first, again])
+    )
     assert sum("answer.png" in line for line in readme.answer([first])) == 1
     of = {name: readme._scale(Study(name, executor="none")) for name in ("cifar10-stress", "cifar10-cpu")}
     assert of == {
