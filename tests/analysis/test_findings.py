@@ -94,6 +94,17 @@ def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare)
     assert line.startswith("* **Is it better than a residual block of as many parameters? ")
     assert "Attention at 8 against residual at 8: FID is" in line
     assert "Attention at 16 against residual at 16: FID is" in line
+    close, far = [100.0, 100.2, 99.9], [150.0, 150.3, 149.85]
+    fids |= dict.fromkeys(("attention_8", "attention_16", "residual_8"), close) | {"residual_16": far}
+    line = answer.answers([declare(study_of(fids))]).splitlines()[1]
+    assert "(3 seeds): no difference. Attention at 16" in line and line.endswith("(3 seeds): supported.")
+
+
+def test_what_an_entropy_is_stands_with_the_first_network_alone(study_of):
+    study = study_of({"attention_16": [100, 110]})
+    change(study, attention=[{"step": 4, "entropy": {"G 16": 0.8, "D 16": 0.999}}])
+    of_d, of_g = findings.uniform(study, [paper.TABLE1])
+    assert "of that of equal weights" in of_d and of_g == "**G's attention is not uniform**: 80.0 per cent."
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,7 @@ def test_a_reader_sees_the_verdicts_on_claims_that_were_tried_and_the_names_of_t
 
 def test_studies_of_two_codes_are_named_and_of_two_extractors_refused(study_of, declare):
     study = pair(study_of, declare, GOOD, GOOD)
+    assert "one revision of the code (sources abc). All ran on one kind of" in v.in_words(study)
     run = study.run("residual_16", 0)
     record = run.read()
     run.write(record | {"provenance": record["provenance"] | {"code": {"sources": "other"}}})
