@@ -49,7 +49,7 @@ def _beside_residual_blocks(study: Study) -> list[str]:
     """Whether an effect is attention's own, as one line; none where it was not tried."""
     own = [j for j in judge(study) if j.comparison.claim == "C5" and j.seeds]
     mixed = len({j.outcome for j in own}) > 1
-    told = " ".join(brief(j, study)[:-1] + (f": {j.outcome}." if mixed else ".") for j in own)
+    told = " ".join(brief(j, study, outcome=mixed) for j in own)
     verdict = verdicts(study, "C5")["verdict"].item().capitalize()
     asked = "Is it better than a residual block of as many parameters?"
     return [f"**{asked} {verdict}.** {told}"] if told else []

@@ -134,9 +134,10 @@ def _of_network(name: str, values: list[float], bound: float, explained: bool = 
     digits = 2 if 0.9995 <= max(values) < 1 else 1  # 99.98 is not 100
     low, high = (f"{100 * value:.{digits}f}" for value in (min(values), max(values)))
     between = f"{low} to {high}" if low != high else low
-    measured = f"the entropy of its map is {between} per cent of that of equal weights"
-    measured += f" (last score of {f'each of {len(values)} runs' if len(values) > 1 else 'one run'})"
-    measured = f"{between} per cent" if explained else measured
+    measured = f"{between} per cent"
+    if not explained:
+        of = f"each of {len(values)} runs" if len(values) > 1 else "one run"
+        measured = f"the entropy of its map is {measured} of that of equal weights (last score of {of})"
     if flat == len(values):
         return f"**{name}'s attention is close to uniform**: {measured}."
     if flat:

@@ -94,12 +94,13 @@ def remark(j: Judged) -> str:
     return f" {j.remark[0].upper()}{j.remark[1:]}." if j.remark else ""
 
 
-def brief(j: Judged, study: Study) -> str:
-    """By how much the sides of a comparison differ, and nothing else."""
+def brief(j: Judged, study: Study, outcome: bool = False) -> str:
+    """By how much the sides of a comparison differ; on demand with the outcome, else nothing more."""
     if not j.looks or j.outcome == UNSTABLE:
         return f"{compared(j, study)}: {j.outcome}."
     at = {budget: j.look(budget) for budget in j.looks}
-    return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)})."
+    end = f": {j.outcome}" if outcome else ""
+    return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)}){end}."
 
 
 def _seeds(j: Judged) -> str:

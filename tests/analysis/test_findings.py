@@ -98,6 +98,9 @@ def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare)
     fids |= dict.fromkeys(("attention_8", "attention_16", "residual_8"), close) | {"residual_16": far}
     line = answer.answers([declare(study_of(fids))]).splitlines()[1]
     assert "(3 seeds): no difference. Attention at 16" in line and line.endswith("(3 seeds): supported.")
+    change(study := declare(study_of(fids)), only=("residual_16", 0), status="collapsed")
+    line = answer.answers([study]).splitlines()[1]
+    assert line.endswith("Attention at 16 against residual at 16, FID (Lite0): unstable.")
 
 
 def test_what_an_entropy_is_stands_with_the_first_network_alone(study_of):
