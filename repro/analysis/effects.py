@@ -19,11 +19,11 @@ COLUMNS = ("row", "label", "seeds", "mean", "difference", "low", "high")
 
 
 def effects(study: Study, table: paper.Table) -> pd.DataFrame:
-    """Every row's difference to the table's reference row in the logarithm of the last FID, the largest
-    first; in per cent.
+    """By how many per cent the geometric mean of every row's last FID differs from the reference row's, the
+    largest factor first.
 
-    columns: row, label, seeds (that both have), mean (of FID itself), difference, low, high (Welch's
-    interval; missing for one seed and where a run broke down).
+    columns: row, label, seeds (that both have), mean (of FID itself), difference, low, high (Welch's interval
+    of the logarithms; missing for one seed and where a run broke down).
     """
     found = frames.records(study, table)
     of = lambda row: [found[row, seed] for seed in range(study.seeds) if (row, seed) in found]
@@ -48,11 +48,12 @@ def effects(study: Study, table: paper.Table) -> pd.DataFrame:
                 row.label,
                 seeds,
                 float(np.exp(values[0]).mean()),
-                *(100 * v for v in (difference, difference - half, difference + half)),
+                *(100 * np.expm1([difference, difference - half, difference + half])),
             )
         )
+    as_factor = lambda per_cent: np.log1p(per_cent / 100).abs()  # a half ranks with a double
     return pd.DataFrame(lines, columns=COLUMNS).sort_values(
-        "difference", key=abs, ascending=False, ignore_index=True
+        "difference", key=as_factor, ascending=False, ignore_index=True
     )
 
 

@@ -16,10 +16,16 @@ def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
     theirs = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     line = frame.iloc[0]
     assert line[["difference", "low", "high"]].tolist() == pytest.approx(
-        [100 * (a.mean() - b.mean()), 100 * theirs.low, 100 * theirs.high]
+        [100 * (np.exp(v) - 1) for v in (a.mean() - b.mean(), theirs.low, theirs.high)]
     )
     words = e.effects_in_words(recipe_study(), paper.RECIPE_TABLE)
-    assert "by +8.8 per cent" in words and "Of the 2 single settings" in words
+    assert "by +9.2 per cent" in words and "Of the 2 single settings" in words
+
+
+def test_effects_are_ranked_as_factors(study_of):
+    fids = {"attention_16": [100, 100], "knob_init": [180, 180], "knob_flip": [55, 55]}
+    frame = e.effects(study_of(fids), paper.RECIPE_TABLE)
+    assert frame["difference"].tolist() == pytest.approx([-45, 80])
 
 
 def test_effects_of_one_seed_have_no_interval_and_of_no_reference_there_are_none(study_of):

@@ -63,6 +63,7 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
     assert all(abs(gamma) > 1e-4 for network in (g, d) for gamma in resnet.gammas(network).values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux counts it")
 def test_attention_at_64_needs_less_than_half_the_memory():
     import multiprocessing
