@@ -219,7 +219,7 @@ def pack(args) -> int:
     for path in sorted(folder.glob("runs/*/seed0/best.pt")):
         export(path.parent, to / f"{path.parent.parent.name}.safetensors")
         (to / f"{path.parent.parent.name}.md").unlink()
-    rest = [OUT / "bench.json", OUT / "bench.md", folder / f"real{runs.PICTURE}", OUT / "log.txt"]
+    rest = [OUT / "bench.json", OUT / "bench.md", folder / f"real{runs.PICTURE}"]
     with tarfile.open(to / "rest.tar", "w") as tar:
         for path in rest:
             if path.exists():

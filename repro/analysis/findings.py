@@ -5,6 +5,7 @@ Every sentence follows from the plan and the records.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -272,10 +273,13 @@ def in_brief(study: Study) -> str:
 def next_step(study: Study) -> str:
     """The command that tells more."""
     name, plan = study.preset.name, read_plan(study)
+    accepted = study.out == runs.PROJECT / "results"
+    out = "" if accepted or study.out == runs.PROJECT / "outputs" else f" --out {shlex.quote(str(study.out))}"
+    data = f" --data {shlex.quote(study.data)}" if study.data else ""
     reference = (
         "These runs are the reference."
-        if study.out == runs.PROJECT / "results"
-        else f"`repro accept --preset {name}` makes these runs the reference."
+        if accepted
+        else f"`repro accept --preset {name}{out}` makes these runs the reference."
     )
     if plan is None:
         return (
@@ -285,7 +289,7 @@ def next_step(study: Study) -> str:
         )
     if any(j.waits and j.seeds < plan.most_seeds for j in judge(study)):
         return (
-            f"`repro reproduce --preset {name} --until-settled` trains more seeds of the rows that are"
-            f" still open, at most {plan.most_seeds} seeds."
+            f"`repro reproduce --preset {name}{data}{out} --until-settled` trains more seeds of the rows that"
+            f" are still open, at most {plan.most_seeds} seeds."
         )
     return f"The plan is through. {reference}"

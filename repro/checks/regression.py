@@ -308,7 +308,7 @@ def calibrate(
         train(made, tasks)
         return made, tasks
 
-    base, tasks = trained(out, seeds, {})
+    base, tasks = trained(str(Path(out) / "seeds"), seeds, {})  # apart from runs that may be accepted
     twins = []
     for name, environment in chosen.items():
         folder = Path(out) / name

@@ -47,7 +47,10 @@ def check(
     preset: PresetOption = "smoke",
     against: Annotated[str | None, typer.Option(help="The reference; default: results/PRESET.")] = None,
     given: Annotated[
-        str | None, typer.Option("--runs", help="Compare the runs in this folder instead of training them.")
+        str | None,
+        typer.Option(
+            "--runs", help="Compare the runs of this study, such as outputs/smoke, instead of training them."
+        ),
     ] = None,
     jobs: JobsOption = None,
     data: DataOption = None,
@@ -68,14 +71,12 @@ def check(
 
     choose("preset", preset, PRESETS)
     stages = []
+    existing = Study.in_folder(given) if given else None
+    preset = existing.preset.name if existing else preset
     # all misuse ends here
     for name in [preset] if preset == "rehearsal" or against or given else ["rehearsal", preset]:
         reference = Study.in_folder(against or f"results/{name}")
-        now = (
-            Study.in_folder(given)
-            if given
-            else Study(name, out=out, data=data if name == preset else None, jobs=jobs)
-        )
+        now = existing or Study(name, out=out, data=data if name == preset else None, jobs=jobs)
         now.seeds = reference.seeds
         stages.append(
             (reference, now, checks.reference_tasks(reference, now), checks.read_tolerances(reference))
@@ -150,7 +151,9 @@ def calibrate(
     of_runs: Annotated[
         str | None,
         typer.Option(
-            "--runs", help="Train nothing: count the runs in this folder, made on another processor, too."
+            "--runs",
+            help="Train nothing: count the runs of this study, made on another processor, too; such as"
+            " outputs/check/rehearsal.",
         ),
     ] = None,
 ) -> None:
@@ -158,9 +161,10 @@ def calibrate(
     from ..checks import regression as checks
     from ..studies.study import Study
 
+    other = Study.in_folder(of_runs) if of_runs else None
+    preset = other.preset.name if other else preset
     reference = Study.in_folder(f"results/{preset}")
-    if of_runs:
-        other = Study(preset, reference.seeds, executor="none", out=of_runs)
+    if other:
         counted = checks.widen(reference, other, checks.reference_tasks(reference, other))
         say(f"{relative(checks.tolerances_path(reference))} counts these processors: {', '.join(counted)}.")
         return

@@ -85,6 +85,7 @@ def validate(
     """Score damaged real images, whose order is known, and execute the notebook that says what the scores can
     tell.
     """
+    from ..analysis import tables
     from ..checks import validation
     from ..scoring.features import check_extractor
     from ..studies.notebooks import execute_notebooks
@@ -92,7 +93,8 @@ def validate(
 
     check_extractor(extractor)
     study = Study(preset, out=out, data=data)
-    validation.stored(study, extractor)
+    validation.stored(study)  # which the notebook sets all others beside
+    print_frame(tables.rounded(validation.stored(study, extractor)), f"Damaged real images, {extractor}")
     execute_notebooks(["metrics"], study, study.folder)
     say(f"What the scores can say: {relative(study.folder / 'metrics.ipynb')}.")
 

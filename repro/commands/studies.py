@@ -39,7 +39,7 @@ def reproduce(
     tables: Annotated[
         str | None,
         typer.Option(
-            help="Tables, joined by commas: table1, table2, figure3 (the default is these), recipes."
+            help="Tables, joined by commas, such as table1,figure3 or recipes; default: the preset's."
         ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Training seeds a row; default: the preset's.")] = None,
@@ -222,7 +222,7 @@ def plan(
 def commands(
     preset: PresetOption = "smoke",
     tables: Annotated[
-        str | None, typer.Option(help="Tables, joined by commas; default: the paper's three.")
+        str | None, typer.Option(help="Tables, joined by commas; default: the preset's.")
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Training seeds a row; default: the preset's.")
@@ -234,8 +234,8 @@ def commands(
     graphed: GraphsOption = False,
     accumulate: AccumulateOption = 1,
 ) -> None:
-    """Print one plain command for each missing run, the longest first: for a job array or any other
-    scheduler.
+    """Print one plain command for each missing run, seed after seed, the longest first: for a job array or
+    any other scheduler.
     """
     from ..studies.executors import command
     from ..studies.study import Study

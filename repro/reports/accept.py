@@ -98,7 +98,8 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     of the tables that are complete.
 
     Runs that are not finished stay behind. Committed seeds that this study has not are kept where they are of
-    the same configuration. Raises ReproError where the study is the reference itself, or has another plan.
+    the same configuration. Raises ReproError, before anything is copied, where the study is the reference
+    itself, has another plan, or would stand beside committed rows of other data.
     """
     if study.folder == target.folder:
         raise ReproError(f"{target.folder} is the reference: name another study's folder with --out.")
@@ -106,12 +107,13 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     tasks = regression.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
+    _check_data(study, target, tasks)
     told, before = changes(target, study, tasks), verdicts_of(target)
     shown = {
         run_name(rows()[row], study.preset) for row in ("sagan", "recipe_heykeetae")
     }  # by notebooks, beside samples
     for task in tasks:
-        _remove_others(target, task)
+        _remove_others(study, target, task)
         source, copy = (s.run(task.row, task.seed) for s in (study, target))
         copy.folder.mkdir(parents=True, exist_ok=True)
         pictures = runs.PICTURES if task.row in shown and task.seed == 0 else ["samples"]
@@ -140,18 +142,30 @@ def _keep_plan(study: Study, target: Study) -> None:
     runs.write_atomically(kept, own.read_bytes())
 
 
-def _remove_others(target: Study, task: Task) -> None:
-    """Remove the committed runs of a task's row that are of another configuration."""
+def _check_data(study: Study, target: Study, tasks: list[Task]) -> None:
+    """Raise ReproError where rows that stay committed are of other data than the runs of `tasks`."""
+    replaced = {task.row for task in tasks}
+    data = {study.run(task.row, task.seed).read()["config"]["data_fingerprint"] for task in tasks}
+    for path in sorted(target.folder.glob("runs/*/seed*/run.json")):
+        record = runs.Run(path.parent).read()
+        if path.parts[-3] not in replaced and data - {record["config"]["data_fingerprint"]}:
+            raise ReproError(
+                f"{path.parent} is of other data than the runs in {study.folder}, and scores of different"
+                f" data never stand beside each other: nothing was copied; move {target.folder} away first."
+            )
+
+
+def _remove_others(study: Study, target: Study, task: Task) -> None:
+    """Remove the committed runs of a task's row that are of another configuration than its run in `study`."""
+    known = {
+        k: study.run(task.row, task.seed).read()["config"].get(k) for k in ("num_classes", "data_fingerprint")
+    }
     for folder in (target.folder / "runs" / task.row).glob("seed*"):
         run = runs.Run(folder)
         if not folder.name[4:].isdigit():  # moved away by a person
             continue
         config = dataclasses.replace(task.config, seed=int(folder.name[4:]))
         try:
-            known = {
-                k: (run.read() or {"config": {}})["config"].get(k)
-                for k in ("num_classes", "data_fingerprint")
-            }
             run.check_same(dataclasses.replace(config, **known))
         except ReproError:
             shutil.rmtree(folder)

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -199,7 +200,7 @@ class Scorer:
 
         identity = (
             "bounds",
-            7,
+            _code(),
             *of,
             source.fingerprint,
             source.split,
@@ -230,6 +231,13 @@ class Scorer:
                 f" {noise:.4g}: no score could tell good samples from bad; look at the images and at the"
                 " extractor's weights. Nothing was trained."
             )
+
+
+@functools.cache
+def _code() -> str:
+    """A hash of what computes scores: kept scores are those of the present code."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def _reference_count(preset: Preset, total: int, has_test: bool) -> int:

@@ -23,11 +23,12 @@ def ensure(study: Study, *tables: str) -> None:
 
 
 def train(study: Study, tasks: Iterable[Task]) -> None:
-    """Train the tasks that have no finished run. Raises ReproError when the real data do not score as real
-    data should.
+    """Train the tasks that have no finished run. Raises ReproError when runs of other data are there, or when
+    the real data do not score as real data should.
     """
+    tasks = list(tasks)
     missing = study.unfinished(tasks)
-    if not missing:
+    if not (missing or study.data):
         return
     import torch
 
@@ -36,12 +37,14 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
     from ..scoring.features import SECOND, check_extractor
     from ..scoring.scorer import Scorer
 
-    check_extractor(study.preset.extractor)
-    check_extractor(SECOND)
     # once, before several processes ask for it; bad data end here
     loaded = loading.load(study.preset, study.data)
-    for task in missing:
-        images.with_data(task.config, loaded)
+    for task in tasks:
+        study.run(task.row, task.seed).check_same(images.with_data(task.config, loaded))
+    if not missing:
+        return
+    check_extractor(study.preset.extractor)
+    check_extractor(SECOND)
     study.write_real(loaded)
     torch.set_num_threads(study.preset.threads)  # as where it is computed for a run
     Scorer(missing[0].config, loaded, parallel.device())  # absurd scores of real images end here

@@ -165,3 +165,11 @@ def test_hours_of_a_processor_are_not_told_of_runs_on_a_gpu(study_of, declare):
     record = run.read()
     run.write(record | {"provenance": record["provenance"] | {"device": "cuda"}})
     assert answer.cost_of_more(study, j) == ""
+
+
+def test_the_next_command_is_of_the_same_data_and_folder(study_of, declare):
+    """Pasted as it stands, it goes on with this study."""
+    study = declare(study_of({"none": [100], "attention_8": [90], "attention_16": [90]}))
+    study.data = "my photos"
+    said = findings.next_step(study)
+    assert f"--preset rehearsal --data 'my photos' --out {study.out} --until-settled" in said

@@ -156,7 +156,7 @@ def test_the_command_passes_fails_by_name_and_refuses(tmp_path, capsys):
     """Over given runs: the committed ones pass, a moved number fails with exit code 1, misuse with 2."""
     given = tmp_path / "rehearsal"
     shutil.copytree(runs.PROJECT / "results" / "rehearsal", given)
-    words = ["check", "--preset", "rehearsal", "--runs", str(given)]
+    words = ["check", "--runs", str(given)]  # the folder names the preset
     assert cli.run(words) == 0
     assert "equal to the last digit" in capsys.readouterr().out
     path = given / "runs" / "none" / "seed0" / "run.json"
@@ -179,6 +179,17 @@ def test_the_command_passes_fails_by_name_and_refuses(tmp_path, capsys):
         if misuse[-1] == str(given):
             (given / "tolerances.json").unlink()
         assert cli.run(misuse) == 2 and text in capsys.readouterr().err
+
+
+def test_runs_to_count_are_named_as_those_to_check(tmp_path, monkeypatch):
+    """Calibrate --runs takes a study's folder, and trains nothing."""
+    shutil.copytree(runs.PROJECT / "results" / "rehearsal", tmp_path / "rehearsal")
+    counted = []
+    monkeypatch.setattr(regression, "widen", lambda *of: counted.append(of) or ["another"])
+    assert cli.run(["calibrate", "--runs", str(tmp_path / "rehearsal")]) == 0
+    (reference, other, tasks), *_ = counted
+    assert reference.folder == runs.PROJECT / "results" / "rehearsal" and len(tasks) > 5
+    assert other.folder == tmp_path / "rehearsal"
 
 
 def test_committed_references_have_tolerances_for_all_they_hold():

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
 
 from repro import cli
 from repro.checks import validation
 from repro.data.loading import load
 from repro.errors import ReproError
+from repro.studies import notebooks
 from repro.studies.study import Study
 
 
@@ -53,3 +55,18 @@ def test_validation_is_computed_once_and_shown(rehearsal, tmp_path, capsys):
     path.unlink()
     with pytest.raises(ReproError, match="repro validate --preset rehearsal computes it"):
         validation.stored(study)
+
+
+def test_another_extractor_is_shown_beside_the_usual_one(tmp_path, monkeypatch, capsys):
+    computed = []
+
+    def validate(study, loaded, extractor):
+        computed.append(extractor)
+        return pd.DataFrame([("real", 0.0, 30, 1.5)], columns=["set", "strength", "images", "fid"])
+
+    monkeypatch.setattr(validation, "validate", validate)
+    monkeypatch.setattr(notebooks, "execute_notebooks", lambda *_: None)
+    words = ["validate", "--preset", "rehearsal", "--out", str(tmp_path)]
+    assert cli.run([*words, "--extractor", "efficientnet_lite2"]) == 0
+    assert computed == ["efficientnet_lite0", "efficientnet_lite2"]
+    assert "Damaged real images, efficientnet_lite2" in " ".join(capsys.readouterr().out.split())

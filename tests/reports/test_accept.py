@@ -114,3 +114,32 @@ def test_accept_takes_the_plan_along_and_refuses_another(study_of, declare, tmp_
     path.write_text(json.dumps(json.loads(path.read_text()) | {"margin": 0.2}))
     with pytest.raises(ReproError, match="is not the plan in"):
         accept.accept(new, target, "With another plan.", notebooks=False)
+
+
+def test_rows_of_other_data_never_stand_beside_the_committed(study_of, tmp_path):
+    """Refused before anything is copied; committed seeds of a row that is replaced go, where their data
+    differ.
+    """
+
+    def on(data, *names):
+        for path in (new.folder / "runs").glob("*/seed*"):
+            if not names or path.parent.name in names:
+                record = runs.Run(path).read()
+                runs.Run(path).write(record | {"config": record["config"] | {"data_fingerprint": data}})
+
+    new = study_of({"none": [200, 210], "attention_16": [100, 110]})
+    new.real_path.write_bytes(b"sheet")
+    target = Study("rehearsal", executor="none", out=str(tmp_path / "results"))
+    on("photos")
+    accept.accept(new, target, "Photos.", notebooks=False)
+    before = target.run("none", 0).json_path.read_text()
+    on("drawings")
+    shutil.rmtree(new.folder / "runs" / "attention_16")
+    with pytest.raises(ReproError, match="attention_16/seed0 is of other data .* nothing was copied"):
+        accept.accept(new, target, "Drawings.", notebooks=False)
+    assert target.run("none", 0).json_path.read_text() == before
+    shutil.rmtree(target.folder / "runs" / "attention_16")
+    shutil.rmtree(new.folder / "runs" / "none" / "seed1")
+    accept.accept(new, target, "Drawings alone.", notebooks=False)
+    assert target.run("none", 0).read()["config"]["data_fingerprint"] == "drawings"
+    assert not target.run("none", 1).json_path.exists()

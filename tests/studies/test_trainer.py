@@ -1,10 +1,15 @@
 """A run by its names: what a person meets where the machine does not suffice."""
 
 import os
+import shutil
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
 
-from repro import cli, parallel
+from repro import cli, parallel, runs
+from repro.errors import ReproError
 from repro.execution import Execution
 from repro.studies import executors, study, trainer
 from repro.training import loop
@@ -79,3 +84,18 @@ def test_runs_at_once_take_the_gpus_in_turns(tmp_path, monkeypatch):
     assert executors.gpus_of(1) == {} and trainer.make(study.Study("rehearsal")).jobs == max(
         1, os.cpu_count()
     )
+
+
+def test_runs_of_other_data_are_refused_and_not_taken_for_these(tmp_path):
+    """A finished run is the study's only on the data that it was trained with."""
+    shutil.copytree(runs.PROJECT / "results/rehearsal/runs/none", tmp_path / "rehearsal/runs/none")
+    own = study.Study("rehearsal", out=str(tmp_path))
+    finished = [task for task in own.tasks(["table1"]) if task.row == "none"]
+    trainer.train(own, finished)  # nothing is missing
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k in range(2):
+            Image.fromarray(np.full((32, 32, 3), k, np.uint8)).save(tmp_path / "photos" / name / f"{k}.png")
+    other = study.Study("rehearsal", out=str(tmp_path), data=str(tmp_path / "photos"))
+    with pytest.raises(ReproError, match="data_fingerprint.* choose another folder with --out"):
+        trainer.train(other, finished)
