@@ -28,7 +28,7 @@ class Claim:
     name: str
     statement: str
     comparisons: tuple[Comparison, ...] = ()
-    # where the claim's feature maps do not exist: the maps of the same size relative to the image, by
+    # where the claim's feature maps do not exist: the maps of the same share of the image, by
     # resolution
     analogue: dict[int, tuple[Comparison, ...]] = field(default_factory=dict)
     stress: tuple[

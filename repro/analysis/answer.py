@@ -13,7 +13,7 @@ from .comparisons import Judged, judge
 from .findings import uniform, where_it_holds
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .sentences import brief, no_difference, over_pairs, without_outcome
+from .sentences import brief, no_difference, remark, without_outcome
 from .statistics import NO_DIFFERENCE, OPEN
 from .verdicts import verdicts
 
@@ -23,12 +23,15 @@ def answers(studies: Sequence[Study]) -> str:
     *again, first = leading(studies)
     lines = [_answer(first)]
     for study in again:
-        asked = f"asks the question of `{first.preset.name}` again, on fresh seeds."
-        lines = [f"{_answer(study)} Preset `{study.preset.name}` {asked}"]
-        why = "".join(map(over_pairs, _on_attention(first)))
-        lines += [line + why for line in _told(first, "The study before it, which prompted this one")]
+        lines = [f"{_answer(study)} Preset `{study.preset.name}`, on fresh seeds."]
+        lines += _told(first, f"An earlier study, `{first.preset.name}`, prompted this one")
     luck = " ".join(spreads_in_words(first)[:2])
-    lines += [*_beside_residual_blocks(first), *uniform(first, [paper.TABLE1]), luck, where_it_holds(first)]
+    lines += [
+        *_beside_residual_blocks(first),
+        *uniform(first, [paper.TABLE1]),
+        luck,
+        where_it_holds(first, seeds=False),
+    ]
     for study in studies[1:]:
         p = study.preset
         if not p.seed_offset:
@@ -51,7 +54,7 @@ def _beside_residual_blocks(study: Study) -> list[str]:
     mixed = len({j.outcome for j in own}) > 1
     told = " ".join(brief(j, study, outcome=mixed) for j in own)
     verdict = verdicts(study, "C5")["verdict"].item().capitalize()
-    asked = "Is it better than a residual block of as many parameters?"
+    asked = "Is attention better than a residual block of as many parameters?"
     return [f"**{asked} {verdict}.** {told}"] if told else []
 
 
@@ -68,7 +71,7 @@ def _asked_again(study: Study) -> bool:
 
 def _told(study: Study, which: str) -> list[str]:
     """Whether attention helps in a study beside the leading one, as one line; none where it was not tried."""
-    told = " ".join(brief(j, study) for j in _on_attention(study))
+    told = " ".join(brief(j, study) + remark(j) for j in _on_attention(study))
     return [f"**{which}: {verdicts(study, 'C4')['verdict'].item()}.** {told}"] if told else []
 
 

@@ -216,11 +216,14 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
     remark = f"Fisher's exact test, p = {lowest:.3f}"
     if left:
         remark = (
-            f"if all {left} seeds left of one row collapsed, Fisher's exact test at {most} seeds would still"
-            f" give p = {lowest:.2f}"
+            f"even if all {left} seeds left of one row collapsed and none of the other's, Fisher's exact test"
+            f" at {most} seeds would give p = {lowest:.2f}"
         )
     if seeds and not any(broken.values()):
-        none = f"no run of either row collapsed, so up to {share(0, seeds)[1]:.0%} could (95 % interval)"
+        none = (
+            "no run of either row collapsed; with so few runs the true share of those that do may still be"
+            f" up to {share(0, seeds)[1]:.0%} (95 % interval)"
+        )
         found, remark = NOT_TESTABLE, f"{none}; {remark}" if left else none
     return dict(outcome=found, at=seeds, latest=found, remark=remark)
 

@@ -242,16 +242,17 @@ def found(study: Study, notebook: str) -> list[str]:
     return PARTS[choose("findings of notebook", notebook, PARTS)](study)
 
 
-def where_it_holds(study: Study, notebook: str = "") -> str:
+def where_it_holds(study: Study, notebook: str = "", seeds: bool = True) -> str:
     """The scale that all of it is limited to, with the training seeds of the notebook's table where it has
-    one.
+    one, or without.
     """
     p = study.preset
-    seeds = setting.seeds(study, notebook if notebook in paper.WITH_NOTEBOOK else "")
+    count = setting.seeds(study, notebook if notebook in paper.WITH_NOTEBOOK else "")
+    of_seeds = f" and {count} training seed{'' if count == '1' else 's'} a row" if seeds else ""
     return (
         f"These figures are for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
-        f" {p.channels}, {p.steps:,} updates of batch {p.batch_size} and"
-        f" {seeds} training seed{'' if seeds == '1' else 's'} a row. Other scales may differ."
+        f" {p.channels}{' and' if not seeds else ','} {p.steps:,} updates of batch {p.batch_size}{of_seeds}."
+        " Other scales may differ."
     )
 
 

@@ -126,10 +126,9 @@ def spreads_in_words(study: Study) -> list[str]:
         f" {frame.loc[POOLED, 'seeds']} runs of Table 1; 95 % interval {between(POOLED)})."
     ]
     if SAMPLED in frame.index:
-        times = frame.loc[POOLED, "sd"] / frame.loc[SAMPLED, "sd"]
         text.append(
             f"**Between sets of {study.preset.samples:,} samples of one generator it is {of(SAMPLED)}**"
-            f" ({between(SAMPLED)}), which is {times:.0f} times less."
+            f" ({between(SAMPLED)})."
         )
     alone = [row.label for row in paper.STREAM_TABLE.rows[1:] if row.label in frame.index]
     if alone:

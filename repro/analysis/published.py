@@ -14,7 +14,7 @@ from .plan import Comparison
 
 def published(study: Study, c: Comparison) -> dict[str, float]:
     """The paper's own difference in logarithms: of the rows compared and, for an analogue, of those
-    whose maps have the same size relative to the image at 128 pixels.
+    whose maps have the same share of the image at 128 pixels.
     """
     out = {}
     if c.measure != "endpoint":
@@ -25,7 +25,7 @@ def published(study: Study, c: Comparison) -> dict[str, float]:
     if c.analogue:
         of = {_at_128(row, study.preset.resolution): weight for row, weight in c.gain.items()}
         if of.keys() <= rows().keys() and (theirs := _published(of, c.metric, study)) is not None:
-            out["the same size relative to the image"] = theirs
+            out["maps of the same share of the image"] = theirs
     return out
 
 

@@ -118,7 +118,7 @@ def compared(j: Judged, study: Study) -> str:
             else "distance that its maps reach, against a map of the nearest 3x3 positions"
         )
         who = names(c, c.rows, study.preset)
-        return f"{who[0].upper()}{who[1:]}, {what}"
+        return f"{c.block}'s {who}, {what}"
     metric = labels.heading(j.metric, study.preset)
     what = {
         "collapses": "share of runs that break down",
@@ -180,14 +180,14 @@ def _changes(j: Judged, at: dict[str, Look], study: Study) -> str:
 def _declines(j: Judged, name: str, study: Study) -> str:
     """How far the row that the claim says to decline does, and the start of how another differs from it."""
     better, worse = (names(j.comparison, j.comparison.side(side), study.preset) for side in (True, False))
-    text = f"For {worse}, {name} in the last quarter of training against that in the third is"
+    text = f"For {worse}, {name} in the last quarter of training, against the quarter before it, is"
     estimate, low, high = _ends(j.decline)  # of a logarithm that grows as the score worsens
     if labels.METRICS[j.metric][1]:
         estimate, low, high = -estimate, -high, -low
     text += f" {_between(estimate, low, high)}"
     if j.outcome == NOT_DECLINED:
         text += f", so {'there is no decline to remove' if j.decline.high < 0 else 'no decline is shown'}"
-    return f"{text}. With {better} this ratio"
+    return f"{text}. With {better} the ratio of the two quarters"
 
 
 def _ranges(j: Judged, at: dict[str, Look]) -> str:
@@ -252,7 +252,7 @@ def _not_seen(j: Judged, plan: Plan) -> str:
         return ""
     text = f" A change as large as the paper's {' or '.join(told[what] for what in outside)} is not seen."
     return text + "".join(
-        f" Its change {of} lies in the interval." for what, of in told.items() if what in inside
+        f" The paper's change {of} lies in the interval." for what, of in told.items() if what in inside
     )
 
 
@@ -261,7 +261,7 @@ def _left_open(j: Judged, plan: Plan) -> str:
     if j.seeds >= plan.most_seeds:
         return (
             f" The study takes no more seeds, so it stays open. With this spread, {plan.most_seeds} seeds"
-            f" find a true difference of a factor of {math.exp(widest):.2f} half of the time."
+            f" have an even chance of finding a true difference of a factor of {math.exp(widest):.2f}."
         )
     return f" More than {plan.most_seeds} seeds would be needed at the present spread."
 

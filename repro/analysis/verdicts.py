@@ -142,8 +142,9 @@ def in_words(study: Study) -> str:
     text.append(
         (
             f"It names {len(tested)} claims, each tested at {plan.alpha:.0%}. If nothing differs, the chance"
-            " that at least one is wrongly supported or contradicted is at most about"
-            f" {any_false(tested, plan.alpha):.0%} in this study."
+            " that at least one is wrongly supported or contradicted is about"
+            f" {any_false(tested, plan.alpha):.0%} where comparisons are independent, and at most about"
+            f" {len(tested) * plan.alpha:.0%} in any case."
         )
         if len(tested) > 1
         else f"It names one claim, tested at {plan.alpha:.0%}."
@@ -215,7 +216,7 @@ def comparisons(study: Study) -> pd.DataFrame:
     direction, in per cent.
 
     seeds: of the verdict's look; gain, low, high there; latest_*: at the last look; paper: the paper's own
-    for the same rows, paper_relative: for the maps of the same size relative to the image; hours: what the
+    for the same rows, paper_relative: for the maps of the same share of the image; hours: what the
     compared runs took.
     """
     lines = []
@@ -242,7 +243,7 @@ def comparisons(study: Study) -> pd.DataFrame:
                     "broken": sum(j.broken.values()),
                     "needed": j.needed if j.needed else math.nan,
                     "paper": 100 * j.published.get("the same rows", math.nan),
-                    "paper_relative": 100 * j.published.get("the same size relative to the image", math.nan),
+                    "paper_relative": 100 * j.published.get("maps of the same share of the image", math.nan),
                     "hours": _hours(filter(None, records)),
                 }
             )
@@ -297,7 +298,7 @@ def show_comparisons(study: Study) -> pd.DataFrame:
                 "comparison": line.comparison,
                 "at equal": labels.BUDGETS[line.budget],
                 f"paper ({paper.SETTING})": number(line.paper),
-                "paper, same size relative to the image": number(line.paper_relative),
+                "paper, same share of the image": number(line.paper_relative),
                 "seeds": str(line.seeds),
                 "gain": number(line.gain, *(() if line.low != line.low else (line.low, line.high))),
                 "interval": between(line.low, line.high),
@@ -316,9 +317,7 @@ def _folded(frame: pd.DataFrame) -> list[str]:
     """Columns that say nothing in this study."""
     one_budget = ["at equal"] if len(frame) and frame["budget"].nunique() == 1 else []
     return one_budget + (
-        ["paper, same size relative to the image"]
-        if len(frame) and frame["paper_relative"].isna().all()
-        else []
+        ["paper, same share of the image"] if len(frame) and frame["paper_relative"].isna().all() else []
     )
 
 

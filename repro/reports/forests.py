@@ -21,7 +21,7 @@ FACTORS_FROM = 50  # per cent: beyond it the axis shows factors, as per cent of 
 REACH = 26.0  # per cent that a panel shows at least on either side
 PAPERS = {  # column of `comparisons` -> its marker and label
     "paper": ("D", "the paper's, same rows"),
-    "paper_relative": ("s", "the paper's, same size relative to the image"),
+    "paper_relative": ("s", "the paper's, same share of the image"),
 }
 
 

@@ -191,12 +191,10 @@ def test_the_papers_row_at_the_same_size_relative_to_the_image(row, resolution, 
 def test_c1_counts_collapses_once_at_the_most_seeds(study_of, declare):
     early = declare(study_of({"sn_d": GOOD[:9], "sn_g_d": GOOD[:9]}))
     line = v.verdicts(early, "C1").iloc[0]
-    assert (
-        line["verdict"] == c.NOT_TESTABLE and "would still give p = 1.00" in line["finding"]
-    )  # 1 of 10 against 0
+    assert line["verdict"] == c.NOT_TESTABLE and "would give p = 1.00" in line["finding"]  # 1 of 10 against 0
     study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
     line = v.verdicts(study, "C1").iloc[0]
-    assert line["verdict"] == c.NOT_TESTABLE and "up to 31% could" in line["finding"]
+    assert line["verdict"] == c.NOT_TESTABLE and "may still be up to 31%" in line["finding"]
     assert v.verdicts(with_status(study, sn_d=range(4)), "C1")["verdict"].item() == s.OPEN  # p = .09
     line = v.verdicts(with_status(study, sn_d=range(8)), "C1").iloc[0]
     assert (

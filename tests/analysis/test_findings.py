@@ -91,7 +91,7 @@ def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare)
     assert "residual block" not in answer.answers([declare(study_of(fids))])
     fids |= {row: [110.0, 114.0, 107.0] for row in ("residual_8", "residual_16")}
     line = answer.answers([declare(study_of(fids))]).splitlines()[1]
-    assert line.startswith("* **Is it better than a residual block of as many parameters? ")
+    assert line.startswith("* **Is attention better than a residual block of as many parameters? ")
     assert "Attention at 8 against residual at 8: FID is" in line
     assert "Attention at 16 against residual at 16: FID is" in line
     close, far = [100.0, 100.2, 99.9], [150.0, 150.3, 149.85]
@@ -131,14 +131,14 @@ def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, decla
     again.preset = dataclasses.replace(first.preset, seed_offset=10)
     lines = answer.answers([first, again]).splitlines()
     assert lines[0].startswith("* **Does attention help?") and lines[0].endswith(
-        "Preset `rehearsal` asks the question of `rehearsal` again, on fresh seeds."
+        "Preset `rehearsal`, on fresh seeds."
     )
-    assert lines[1].startswith("* **The study before it, which prompted this one: open.** Att")
-    assert "Exploratory, as it was not declared: over pairs of runs of equal seed FID is" in lines[1]
+    assert lines[1].startswith("* **An earlier study, `rehearsal`, prompted this one: open.** Att")
+    assert "pairs" not in lines[1]  # which no plan declared
     assert "At another scale" not in "".join(lines)
     shutil.rmtree(first.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()
-    assert "again, on fresh seeds" not in lines[0] and "before it" not in "".join(lines)
+    assert "on fresh seeds" not in lines[0] and "prompted" not in "".join(lines)
 
 
 def test_no_difference_names_its_margin_in_the_answer(study_of, declare):
@@ -153,6 +153,11 @@ def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, de
     change(study, noise={"fid": 2000.0})
     (line,) = answer._told(study, "At another scale")
     assert "too short to rank" in line and "%" not in line
+    fids["none"] = [1100.0, 1104.0, 1097.0]
+    half = declare(study_of(fids | {row: [900.0, 904.0, 897.0] for row in fids if row != "none"}))
+    change(half, noise={"fid": 2000.0})
+    (line,) = answer._told(half, "At another scale")
+    assert "% lower" in line and "Only one side is below half of noise's FID" in line
 
 
 def test_hours_of_a_processor_are_not_told_of_runs_on_a_gpu(study_of, declare):

@@ -54,15 +54,14 @@ def test_c4_is_tried_on_the_analogue_with_both_of_the_papers_differences(study_o
     (j,) = judged(study, "C4")
     assert j.published == {
         "the same rows": pytest.approx(math.log(22.96 / np.mean([22.98, 22.14]))),
-        "the same size relative to the image": pytest.approx(math.log(22.96 / np.mean([18.28, 18.65]))),
+        "maps of the same share of the image": pytest.approx(math.log(22.96 / np.mean([18.28, 18.65]))),
     }
     line = v.verdicts(study, "C4").iloc[0]
     assert line["verdict"] == s.NO_DIFFERENCE and line["finding"].startswith("Tried on an analogue")
-    assert "the paper's for the same size relative to the image, 19.6 % lower, is not seen" in line["finding"]
+    assert "the paper's for maps of the same share of the image, 19.6 % lower, is not seen" in line["finding"]
     shown = v.show_comparisons(study).set_index("claim").loc["C4"]
     assert (
-        shown[f"paper ({paper.SETTING})"] == "+1.8 %"
-        and shown["paper, same size relative to the image"] == "+21.8 %"
+        shown[f"paper ({paper.SETTING})"] == "+1.8 %" and shown["paper, same share of the image"] == "+21.8 %"
     )
 
 
@@ -71,7 +70,7 @@ def test_an_open_comparison_says_what_it_rules_out(study_of, declare):
     study = declare(study_of({row: wide for row in ("none", "attention_8", "attention_16")}))
     line = v.verdicts(study, "C4").iloc[0]
     assert line["verdict"] == s.OPEN and "19.6 % lower, is not seen" in line["finding"]
-    assert "Its change for the same rows, 1.7 % lower, lies in the interval." in line["finding"]
+    assert "The paper's change for the same rows, 1.7 % lower, lies in the interval." in line["finding"]
     wider = [80, 120, 90, 110]
     study = declare(study_of({row: wider for row in ("none", "attention_8", "attention_16")}))
     assert "is not seen" not in v.verdicts(study, "C4")["finding"].item()
@@ -187,7 +186,7 @@ def test_a_decline_of_a_score_that_is_better_when_high_is_told_as_the_score_move
     study = declining(study_of, declare, [200, 150, 120, 100])  # FID; IS is its inverse
     c2 = {"claim": "C2", "measure": "decline", "gain": {"sn_g_d": 1.0, "none": -1.0}, "metric": "is"}
     found = v.verdicts(declare(study, comparisons=[c2]), "C2")["finding"].item()
-    assert "IS in the last quarter of training against that in the third is 18.9 % higher" in found
+    assert "IS in the last quarter of training, against the quarter before it, is 18.9 % higher" in found
 
 
 def test_the_hours_of_a_claim_count_each_run_once(study_of, declare):
