@@ -183,17 +183,12 @@ def _few_scores(plan: Plan, c: Comparison, found: dict[str, list[dict]], study: 
                 continue
             (step,) = steps
             fids = [score["fid"] for r in records for score in r["scores"] if score["step"] == step]
-            noisy = float(np.mean(fids)) >= _half_of_noise(records)
+            noisy = float(np.mean(fids)) >= frames.half_of_noise(records)
             out.append(
                 f"at equal {labels.BUDGETS[budget]} the endpoint of {rows()[row].label} is one score, at step"
                 f" {step:,}{', where FID is above half of what noise gets' if noisy else ''}"
             )
     return out
-
-
-def _half_of_noise(records: list[dict]) -> float:
-    """Half of the lowest FID of uniform noise that runs recorded; infinite where none did."""
-    return min((r["noise"]["fid"] / 2 for r in records if r.get("noise")), default=math.inf)
 
 
 def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) -> dict:
@@ -259,7 +254,7 @@ def _too_short(plan: Plan, c: Comparison, found: dict[str, list[dict]]) -> tuple
     """
     if c.measure == "attention":
         return False, ""  # of one row, and of no score
-    bound = _half_of_noise([r for records in found.values() for r in records[: plan.first_look]])
+    bound = frames.half_of_noise([r for records in found.values() for r in records[: plan.first_look]])
     sides = [
         [r["final"]["fid"] for row in c.side(better) for r in found[row][: plan.first_look] if r.get("final")]
         for better in (True, False)

@@ -75,8 +75,8 @@ def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
 
 
 def effects_in_words(study: Study, table: paper.Table) -> str:
-    """How much leaving attention out changes the score, and how many of the single settings change it for
-    certain.
+    """How much leaving attention out changes the score, how many of the single settings change it for
+    certain, and whether the reference has learnt enough for its end to be told.
     """
     frame = effects(study, table).set_index("row")
     knobs = frame[frame.index.str.startswith("knob_")]
@@ -86,8 +86,17 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
     interval = f" ({own['low']:+.1f} to {own['high']:+.1f})" if own["low"] == own["low"] else ""
     clear = knobs[(knobs["low"] > 0) | (knobs["high"] < 0)]
     named = f" ({', '.join(clear['label'])})" if len(clear) else ""
+    references = (r for (row, _), r in frames.records(study, table).items() if row == table.reference)
+    found = [r for r in references if "fid" in r.get("final", {})]
+    mean, bound = float(np.mean([r["final"]["fid"] for r in found])), frames.half_of_noise(found)
+    early = (
+        f" FID without a change is {mean:,.0f}, and half of random noise's is {bound:,.0f}: so early a change"
+        " says how fast a model starts, not where it ends."
+        if mean >= bound
+        else ""
+    )
     return (
         f"Leaving attention out changes {labels.heading('fid', study.preset)} by {own['difference']:+.1f} per"
         f" cent{interval}. Of the {len(knobs)} single settings {len(clear)} change it by an interval without"
-        f" 0{named}; of so many intervals at 95 per cent one in twenty misses by chance."
+        f" 0{named}; of so many intervals at 95 per cent one in twenty misses by chance.{early}"
     )

@@ -36,15 +36,9 @@ def joined(parts: Sequence[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _noise(found: list[Standing]) -> float:
-    """FID of uniform noise, missing where the runs did not record it."""
-    values = [r["noise"]["fid"] for row in found for r in row.records if r.get("noise")]
-    return min(values) if values else math.nan
-
-
 def too_short(study: Study, found: list[Standing]) -> str:
     """Says that no row is clear of noise, where that is so; else an empty text."""
-    bound = _noise(found) / 2
+    bound = frames.half_of_noise(r for row in found for r in row.records)
     if not found or not all(row.fid(row.last_step) >= bound for row in found):
         return ""
     return (

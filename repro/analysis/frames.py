@@ -34,6 +34,11 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
     return out
 
 
+def half_of_noise(found: Iterable[dict]) -> float:
+    """Half of the lowest FID of uniform noise that runs recorded; infinite where none did."""
+    return min((r["noise"]["fid"] / 2 for r in found if r.get("noise")), default=math.inf)
+
+
 def check_scored_alike(what: str, found: Iterable[dict]) -> None:
     """Raise ReproError when runs were scored by different definitions: such scores never stand beside each
     other.

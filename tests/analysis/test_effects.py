@@ -22,6 +22,16 @@ def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
     assert "by +9.2 per cent" in words and "Of the 2 single settings" in words
 
 
+def test_effects_near_noise_are_told_as_those_of_the_start(recipe_study):
+    study = recipe_study()
+    assert "how fast a model starts" not in e.effects_in_words(study, paper.RECIPE_TABLE)
+    for seed in range(2):  # FID 100 and 120
+        run = study.run("attention_16", seed)
+        run.write(run.read() | {"noise": {"fid": 219.0}})
+    said = e.effects_in_words(study, paper.RECIPE_TABLE)
+    assert "FID without a change is 110, and half of random noise's is 110: so early" in said
+
+
 def test_effects_are_ranked_as_factors(study_of):
     fids = {"attention_16": [100, 100], "knob_init": [180, 180], "knob_flip": [55, 55]}
     frame = e.effects(study_of(fids), paper.RECIPE_TABLE)
