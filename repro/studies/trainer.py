@@ -37,14 +37,15 @@ def train(study: Study, tasks: Iterable[Task]) -> None:
     from ..scoring.features import SECOND, check_extractor
     from ..scoring.scorer import Scorer
 
+    if missing:
+        check_extractor(study.preset.extractor)
+        check_extractor(SECOND)
     # once, before several processes ask for it; bad data end here
     loaded = loading.load(study.preset, study.data)
     for task in tasks:
         study.run(task.row, task.seed).check_same(images.with_data(task.config, loaded))
     if not missing:
         return
-    check_extractor(study.preset.extractor)
-    check_extractor(SECOND)
     study.write_real(loaded)
     torch.set_num_threads(study.preset.threads)  # as where it is computed for a run
     Scorer(missing[0].config, loaded, parallel.device())  # absurd scores of real images end here
