@@ -49,7 +49,9 @@ def check(
     given: Annotated[
         str | None,
         typer.Option(
-            "--runs", help="Compare the runs of this study, such as outputs/smoke, instead of training them."
+            "--runs",
+            help="Compare the runs of this study, such as outputs/smoke, instead of training them; its name"
+            " is the preset.",
         ),
     ] = None,
     jobs: JobsOption = None,
@@ -153,7 +155,7 @@ def calibrate(
         typer.Option(
             "--runs",
             help="Train nothing: count the runs of this study, made on another processor, too; such as"
-            " outputs/check/rehearsal.",
+            " outputs/check/rehearsal, whose name is the preset.",
         ),
     ] = None,
 ) -> None:

@@ -103,11 +103,11 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     """
     if study.folder == target.folder:
         raise ReproError(f"{target.folder} is the reference: name another study's folder with --out.")
-    _keep_plan(study, target)
     tasks = regression.reference_tasks(study, study, paper.ALL_TABLES)
     unfinished = study.unfinished(tasks)
     tasks = [task for task in tasks if task not in unfinished]
     _check_data(study, target, tasks)
+    _keep_plan(study, target)
     told, before = changes(target, study, tasks), verdicts_of(target)
     shown = {
         run_name(rows()[row], study.preset) for row in ("sagan", "recipe_heykeetae")

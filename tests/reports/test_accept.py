@@ -135,8 +135,11 @@ def test_rows_of_other_data_never_stand_beside_the_committed(study_of, tmp_path)
     before = target.run("none", 0).json_path.read_text()
     on("drawings")
     shutil.rmtree(new.folder / "runs" / "attention_16")
+    (new.folder / "plan.json").write_text("{}")
     with pytest.raises(ReproError, match="attention_16/seed0 is of other data .* nothing was copied"):
         accept.accept(new, target, "Drawings.", notebooks=False)
+    assert not (target.folder / "plan.json").exists()
+    (new.folder / "plan.json").unlink()
     assert target.run("none", 0).json_path.read_text() == before
     shutil.rmtree(target.folder / "runs" / "attention_16")
     shutil.rmtree(new.folder / "runs" / "none" / "seed1")
