@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import shutil
@@ -161,6 +162,20 @@ def declare():
         study.folder.mkdir(parents=True, exist_ok=True)
         (study.folder / "plan.json").write_text(json.dumps(raw))
         return study
+
+    return make
+
+
+@pytest.fixture
+def another(declare, monkeypatch):
+    """A study's runs as those of another preset, which differs in the fields named."""
+
+    def make(study, name, margin=0.1, **fields):
+        copied = copy.copy(study)
+        copied.preset = dataclasses.replace(study.preset, name=name, **fields)
+        monkeypatch.setitem(PRESETS, name, copied.preset)
+        shutil.copytree(study.folder, copied.folder)
+        return declare(copied, margin=margin)
 
     return make
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import paper
 from ..studies.study import Study
-from . import setting
 from .comparisons import Judged, judge
 from .findings import uniform, where_it_holds
 from .lottery import spreads_in_words
@@ -19,12 +18,12 @@ from .verdicts import verdicts
 
 
 def answers(studies: Sequence[Study]) -> str:
-    """A list: what `leading` studies found; a line for each further one on attention there."""
+    """What the `leading` ones of the studies found, as a list."""
     *again, first = leading(studies)
     lines = [_answer(first)]
     for study in again:
         lines = [f"{_answer(study)} Preset `{study.preset.name}`, on fresh seeds."]
-        lines += _told(first, f"An earlier study, `{first.preset.name}`, prompted this one")
+        lines += [_prompted(first)]
     luck = " ".join(spreads_in_words(first)[:2])
     lines += [
         *_beside_residual_blocks(first),
@@ -32,12 +31,6 @@ def answers(studies: Sequence[Study]) -> str:
         luck,
         where_it_holds(first, seeds=False),
     ]
-    for study in studies[1:]:
-        p = study.preset
-        if not p.seed_offset:
-            scale = f"{setting.data_name(study)} at {p.resolution} pixels, base width {p.channels}"
-            budget = f" Preset `{p.name}`, {p.steps:,} updates."
-            lines += [line + budget for line in _told(study, f"At another scale ({scale})")]
     return "\n".join(f"* {line}" for line in lines if line)
 
 
@@ -45,7 +38,15 @@ def leading(studies: Sequence[Study]) -> list[Study]:
     """The studies that answer, of those with the most runs first: one that asked the first one's question
     again on fresh seeds, where there is one, and the first.
     """
-    return [*[study for study in studies[1:] if _asked_again(study)][:1], studies[0]]
+    first = next((study for study in studies if not study.preset.seed_offset), studies[0])
+    return [*[study for study in studies if study is not first and _asked_again(study)][:1], first]
+
+
+def _prompted(study: Study) -> str:
+    """What an earlier study had found on whether attention helps."""
+    found = " ".join(brief(j, study) + remark(j) for j in _on_attention(study))
+    verdict = verdicts(study, "C4")["verdict"].item()
+    return f"**An earlier study, `{study.preset.name}`, prompted this one: {verdict}.** {found}"
 
 
 def _beside_residual_blocks(study: Study) -> list[str]:
@@ -67,12 +68,6 @@ def _asked_again(study: Study) -> bool:
     """Whether a study of fresh seeds has enough of them for its first look."""
     looked = [j.seeds >= read_plan(study).first_look for j in _on_attention(study)]
     return bool(study.preset.seed_offset and looked) and all(looked)
-
-
-def _told(study: Study, which: str) -> list[str]:
-    """Whether attention helps in a study beside the leading one, as one line; none where it was not tried."""
-    told = " ".join(brief(j, study) + remark(j) for j in _on_attention(study))
-    return [f"**{which}: {verdicts(study, 'C4')['verdict'].item()}.** {told}"] if told else []
 
 
 def _answer(study: Study) -> str:

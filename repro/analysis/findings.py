@@ -38,13 +38,25 @@ def joined(parts: Sequence[str]) -> str:
 
 def too_short(study: Study, found: list[Standing]) -> str:
     """Says that no row is clear of noise, where that is so; else an empty text."""
-    bound = frames.half_of_noise(r for row in found for r in row.records)
-    if not found or not all(row.fid(row.last_step) >= bound for row in found):
+    if not found or len(_at_noise(found)) < len(found):
         return ""
+    bound = frames.half_of_noise(r for row in found for r in row.records)
     return (
         f"**Too short to rank.** {labels.heading('fid', study.preset)} of every row is above {bound:,.0f},"
         " which is half of what uniform noise gets. At this level the order of rows says nothing."
     )
+
+
+def _at_noise(found: list[Standing]) -> list[str]:
+    """The rows whose mean FID at the last step is at least half of noise's."""
+    bound = frames.half_of_noise(r for row in found for r in row.records)
+    return [row.label for row in found if row.fid(row.last_step) >= bound]
+
+
+def at_noise_in_words(study: Study) -> str:
+    """Names the rows that are not clear of noise; "" where all are."""
+    near = _at_noise(standings(study, (*_TABLES, paper.STRESS)))
+    return f"Rows above half of noise's FID: {'; '.join(near)}." if near else ""
 
 
 def order(study: Study, tables: Iterable[paper.Table]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -18,6 +19,8 @@ from ..studies.study import Study
 from .figures import COLOURS, caption, empty, finished, legend
 
 FACTORS_FROM = 50  # per cent: beyond it the axis shows factors, as per cent of a logarithm mislead
+HOW = "right of the middle: as the paper claims; intervals hold over all looks of the plan"
+ON_ATTENTION = ("C3", "C4", "C5")
 REACH = 26.0  # per cent that a panel shows at least on either side
 PAPERS = {  # column of `comparisons` -> its marker and label
     "paper": ("D", "the paper's, same rows"),
@@ -31,50 +34,86 @@ def comparisons(study: Study, brief: bool = False) -> Figure:
     the claim's direction, on a logarithmic axis. brief: those of the plan's own score alone, in a narrow
     figure that a phone shows legibly.
     """
-    frame, declared = measured(study), plan.read(study)
-    frame = frame[frame["low"].notna()]
-    if brief and declared:
-        own = f", {labels.heading(declared.metric, study.preset)}"
-        frame = frame[frame["comparison"].str.endswith(own)]
-        frame = frame.assign(comparison=frame["comparison"].str.removesuffix(own))
-    if frame.empty:
-        return empty("no comparison has an interval yet")
+    frame = _of_own_score(study) if brief else _measured(study)
     several = frame.groupby(["claim", "comparison"])["budget"].transform("size") > 1
     maps = frame["measure"] == "attention"
-    panels = [
-        part.reset_index(drop=True)
-        for part in (frame[~several & ~maps], frame[several], frame[maps])
-        if len(part)
-    ]
-    figure, axes = plt.subplots(
-        len(panels),
-        1,
-        figsize=(6.6 if brief else 11, sum(0.9 + 0.46 * len(part) for part in panels) + 1.6),
-        squeeze=False,
-        height_ratios=[len(part) + 1.2 for part in panels],
-        layout="constrained",
-    )
-    for axis, part in zip(axes[:, 0], panels, strict=True):
-        _forest(axis, part, declared.margin)
-        _name(axis, part, above=brief)
-    how = "right of the middle: as the paper claims; intervals hold over all looks of the plan"
-    what = labels.heading(declared.metric, study.preset) if brief else "the comparisons behind the verdicts"
-    caption(figure, study, f"{setting.data_name(study)}, {study.preset.resolution} px: {what}", how)
-    legend(figure, 1 if brief else 2)
+    figure = _panels([frame[~several & ~maps], frame[several], frame[maps]], narrow=brief)
+    if figure.axes and len(frame):
+        metric = labels.heading(plan.read(study).metric, study.preset)
+        what = metric if brief else "the comparisons behind the verdicts"
+        caption(figure, study, f"{setting.data_name(study)}, {study.preset.resolution} px: {what}", HOW)
     return finished(figure)
 
 
-def _forest(axis: Axes, frame: pd.DataFrame, margin: float) -> None:
-    """One panel of `comparisons`: a line a comparison and budget."""
+def on_attention(studies: Sequence[Study]) -> Figure:
+    """The comparisons of rows with attention with others, of all studies: our interval, the margin as a band,
+    the paper's own difference. A panel for each way of scoring, as scores of different data are not compared;
+    gains are in the claim's direction, on a logarithmic axis.
+    """
+    panels = {}
+    for study in studies:
+        frame = _of_own_score(study)
+        frame = frame[frame["claim"].isin(ON_ATTENTION)]
+        named = frame.assign(comparison=frame["comparison"] + f" ({study.preset.name})")
+        panels.setdefault(f"{setting.data_name(study)}, {setting.definition(study)}", []).append(named)
+    panels = {
+        scored: pd.concat(parts).sort_values("claim", kind="stable") for scored, parts in panels.items()
+    }
+    panels = {scored: part for scored, part in panels.items() if len(part)}
+    figure = _panels(list(panels.values()), narrow=True)
+    for axis, scored in zip(figure.axes, panels, strict=False):
+        axis.set_title(textwrap.fill(scored, 80), fontsize=9.5)
+    if panels:
+        figure.suptitle(textwrap.fill(f"Gain in FID by claim and study; {HOW}", 80), fontsize=10.5)
+    return finished(figure)
+
+
+def _measured(study: Study) -> pd.DataFrame:
+    """The comparisons that have an interval, each with the margin of its study."""
+    frame = measured(study)
+    declared = plan.read(study)
+    return frame[frame["low"].notna()].assign(margin=declared.margin if declared else math.nan)
+
+
+def _of_own_score(study: Study) -> pd.DataFrame:
+    """The comparisons in the plan's own score, which their names leave out."""
+    frame, declared = _measured(study), plan.read(study)
+    if not declared:
+        return frame
+    own = f", {labels.heading(declared.metric, study.preset)}"
+    frame = frame[frame["comparison"].str.endswith(own)]
+    return frame.assign(comparison=frame["comparison"].str.removesuffix(own))
+
+
+def _panels(parts: list[pd.DataFrame], narrow: bool) -> Figure:
+    """A panel for each part that has lines; names above the lines where it is narrow."""
+    parts = [part.reset_index(drop=True) for part in parts if len(part)]
+    if not parts:
+        return empty("no comparison has an interval yet")
+    figure, axes = plt.subplots(
+        len(parts),
+        1,
+        figsize=(6.6 if narrow else 11, sum(0.9 + 0.46 * len(part) for part in parts) + 1.6),
+        squeeze=False,
+        height_ratios=[len(part) + 1.2 for part in parts],
+        layout="constrained",
+    )
+    margins = pd.concat(parts)["margin"].unique()
+    inside = f"within a factor of {math.exp(margins[0]):.2f}" if len(margins) == 1 else "in the band"
+    for axis, part in zip(axes[:, 0], parts, strict=True):
+        _forest(axis, part, f"“no difference”: all of the interval {inside}")
+        _name(axis, part, above=narrow)
+    legend(figure, 1 if narrow else 2)
+    return figure
+
+
+def _forest(axis: Axes, frame: pd.DataFrame, band: str) -> None:
+    """One panel: a line a comparison and budget, and a band of no difference."""
     ours = frame[["low", "high", "gain"]].abs().max(axis=None)
     of_paper = frame["paper_relative"].abs().max()
     reach = 1.15 * max(REACH, ours, 0 if math.isnan(of_paper) else of_paper)
-    axis.axvspan(
-        -100 * margin,
-        100 * margin,
-        color="0.87",
-        label=f"“no difference”: all of the interval within a factor of {math.exp(margin):.2f}",
-    )
+    margins = 100 * frame["margin"]
+    axis.barh(frame.index, 2 * margins, height=1, left=-margins, color="0.87", linewidth=0, label=band)
     axis.axvline(0, color="0.3", linewidth=1)
     _intervals(axis, frame, "gain", 0, "ours, with the interval of this look")
     _papers(axis, frame, reach)

@@ -10,11 +10,14 @@ import pandas as pd
 from .. import claims, paper, runs
 from ..analysis import setting, tables
 from ..analysis.answer import answers, leading
+from ..analysis.findings import at_noise_in_words
 from ..analysis.plan import read as read_plan
 from ..analysis.statistics import OPEN
 from ..analysis.verdicts import NOT_TRIED, comparisons, hours_of, verdicts
 from ..studies.study import Study
-from . import pages
+from . import figures, forests, pages
+
+ANSWER = "answer.png"  # in results/: the comparisons that the answer rests on
 
 BLOCKS = {  # page -> what stands before and after its generated part
     "README.md": (
@@ -32,6 +35,8 @@ def renew(project: Path) -> None:
     """
     pages.write_index(project / "results")
     studies = pages.studies(project / "results")
+    if shown := judged(studies):
+        figures.save(forests.on_attention(shown), project / "results" / ANSWER)
     generated = {"README.md": answer(studies), "docs/learned.md": [learned(studies)]}
     for name, lines in (generated | {"docs/recipes.md": [ledger_table()]}).items():
         path, (begin, end) = project / name, BLOCKS[name]
@@ -43,23 +48,31 @@ def renew(project: Path) -> None:
 
 
 def answer(studies: list[Study]) -> list[str]:
-    """For the first screen: whether attention helps, the comparisons of the studies that say so, samples of
-    the widest, and a verdict on each claim; of studies with a plan.
+    """For the first screen: whether attention helps, a picture of the comparisons that say so, samples of the
+    widest study, and a verdict on each claim; of studies with a plan.
     """
-    shown = [s for s in studies if (s.folder / "report.csv").exists() and read_plan(s)]
+    shown = judged(studies)
     if not shown:
         return ["No study with a plan is reported yet, so no claim has a verdict."]
-    names = [study.preset.name for study in leading(shown)]
     widest = max(shown, key=lambda study: study.preset.channels * study.preset.steps).preset
     return [
         answers(shown),
-        *(f"![Gains in FID with intervals by claim, {name}](results/{name}/answer.png)" for name in names),
+        f"![Gains in FID with intervals, by claim and study](results/{ANSWER})",
         f"![Samples, a column a class: real images, no block, attention, residual block]"
         f"(results/{widest.name}/strip.jpg)",
         f"One image a class of `{widest.name}`: the first of training seed 0, not selected.",
         re.sub(" +", " ", re.sub("--+", "--", tables.to_markdown(_verdicts(shown)))),  # GitHub pads it itself
+        "The studies:",
+        "\n".join(_study(study) for study in shown),
         *_waiting(shown[0].out),
     ]
+
+
+def judged(studies: list[Study]) -> list[Study]:
+    """Those that have a plan and are reported, those that answer first."""
+    found = [study for study in studies if (study.folder / "report.csv").exists() and read_plan(study)]
+    first = leading(found) if found else []
+    return first + [study for study in found if study not in first]
 
 
 def learned(studies: list[Study]) -> str:
@@ -107,24 +120,29 @@ def _waiting(results: Path) -> list[str]:
 
 
 def _verdicts(shown: list[Study]) -> pd.DataFrame:
-    """A line a claim, a column a study."""
-    table = pd.DataFrame(
-        {"claim": [c.name for c in claims.CLAIMS], "the paper says": [c.statement for c in claims.CLAIMS]}
+    """A line a claim: the paper's statement, and each verdict with the studies that it is of."""
+    return pd.DataFrame(
+        {"claim": c.name, "the paper says": c.statement, "verdict here": _by_verdict(shown, c.name)}
+        for c in claims.CLAIMS
     )
+
+
+def _by_verdict(shown: list[Study], claim: str) -> str:
+    found = {}
     for study in shown:
-        heading = f"{_scale(study)} ([{study.preset.name}](results/{study.preset.name}/report.md))"
-        table[heading] = list(verdicts(study)["verdict"].replace(NOT_TRIED, "–"))
-    return table
+        found.setdefault(verdicts(study, claim)["verdict"].item(), []).append(f"`{study.preset.name}`")
+    told = [f"{verdict}: {', '.join(of)}" for verdict, of in found.items() if verdict != NOT_TRIED]
+    return "; ".join(told) or NOT_TRIED
 
 
-def _scale(study: Study) -> str:
-    """What sets a study apart, as the heading of its column."""
-    p = study.preset
-    if p.seed_offset:
-        return "the same on fresh seeds"
+def _study(study: Study) -> str:
+    """A study as an item of a list: its scale, what sets it apart, and rows that are not clear of noise."""
+    p, name = study.preset, study.preset.name
+    parts = [setting.data_name(study), f"{p.resolution} px", f"width {p.channels}", f"{p.steps:,} updates"]
+    parts += ["fresh seeds"] if p.seed_offset else []
     if p.tables == (paper.STRESS.name,):
-        return f"learning rates times {' and '.join(map(str, paper.STRESS_TIMES))}"
-    return f"{setting.data_name(study)}, {p.resolution} px, width {p.channels}"
+        parts.append(f"learning rates times {' and '.join(map(str, paper.STRESS_TIMES))}")
+    return f"* [`{name}`](results/{name}/report.md): {', '.join(parts)}. {at_noise_in_words(study)}".rstrip()
 
 
 def ledger_table() -> str:

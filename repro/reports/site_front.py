@@ -15,7 +15,7 @@ from .. import paper, runs
 from ..analysis import answer, frames
 from ..analysis.verdicts import NOT_TRIED, in_words
 from ..studies.study import Study, run_name
-from . import pages, site_html
+from . import pages, readme, site_html
 
 
 @cache
@@ -26,15 +26,16 @@ def reported() -> list[Study]:
 
 def landing() -> tuple[Path, str, str]:
     """Path that its links start from, title and HTML of the first page."""
-    judged = [study for study in reported() if (study.folder / "verdicts.json").exists()]
+    judged = readme.judged(reported())
+    shown = answer.leading(judged)[-1:] if judged else reported()[:1]
     return _made(
         "index.md",
         title="Self-Attention GAN, reproduced",
         about=_about(),
         answer=Markup(site_html.of_markdown(answer.answers(judged) if judged else "")),
-        plots=[_plot(study) for study in answer.leading(judged)] if judged else [],
+        plots=[_plot_of_all()] if judged else [],
         cards=_cards(judged),
-        samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in (judged or reported())[:1]],
+        samples=[(study.preset.name, _sheets(study, [paper.TABLE1])) for study in shown],
         studies=[
             (study.preset.name, Markup(site_html.of_markdown(pages.in_a_line(study)))) for study in reported()
         ],
@@ -64,6 +65,10 @@ def _about() -> Markup:
     """The README's first paragraph."""
     text = (runs.PROJECT / "README.md").read_text()
     return Markup(BeautifulSoup(site_html.of_markdown(text), "html.parser").find("p"))
+
+
+def _plot_of_all() -> dict[str, str]:
+    return {"src": f"results/{readme.ANSWER}", "alt": site_html.described("on_attention")}
 
 
 def _plot(study: Study) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 
+from repro import runs
 from repro.analysis import comparisons as c
 from repro.analysis import statistics as s
 
@@ -37,3 +38,11 @@ def with_status(study, **broken):
             run = study.run(row, seed)
             run.write(run.read() | {"status": "collapsed"})
     return study
+
+
+def change(study, only=None, **fields):
+    """Set fields of the study's records, or of one run's alone."""
+    for path in study.folder.glob("runs/*/seed*/run.json"):
+        run = runs.Run(path.parent)
+        if only is None or (path.parent.parent.name, path.parent.name) == (only[0], f"seed{only[1]}"):
+            run.write(run.read() | fields)

@@ -6,23 +6,15 @@ import shutil
 
 import pytest
 
-from repro import paper, runs
+from repro import paper
 from repro.analysis import answer, findings, sections
 from repro.errors import ReproError
 from repro.studies.study import Study
-from tests.analysis.helpers import GOOD, scaled
+from tests.analysis.helpers import GOOD, change, scaled
 
 
 def text(study, notebook):
     return " ".join(findings.found(study, notebook))
-
-
-def change(study, only=None, **fields):
-    """Set fields of the study's records, or of one run's alone."""
-    for path in study.folder.glob("runs/*/seed*/run.json"):
-        run = runs.Run(path.parent)
-        if only is None or (path.parent.parent.name, path.parent.name) == (only[0], f"seed{only[1]}"):
-            run.write(run.read() | fields)
 
 
 def test_rows_are_ordered_by_their_mean_and_their_spread_is_said(study_of):
@@ -76,14 +68,11 @@ def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_o
     assert sections.averaged(study, paper.TABLE1) is None and sections.extractors(study, paper.TABLE1) is None
 
 
-def test_a_further_study_is_one_line_with_its_own_scale(study_of, declare):
-    fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
-    study = declare(study_of(fids))
-    lines = answer.answers([study, study]).splitlines()
-    (other,) = [line for line in lines if "At another scale" in line]
-    assert "Preset `rehearsal`, 4 updates" in other and "base width 8): open.**" in other
-    assert "Attention at 8 and 16 against no block: FID is 0.0 % lower, between 17.8 % lower and" in other
-    assert "(3 seeds)" in other and lines[0].startswith("* **Does attention help?")
+def test_rows_that_are_not_clear_of_noise_are_named(study_of):
+    study = study_of({"none": [1100, 1104], "attention_8": [900, 904], "sn_d": [1990, 1999]})
+    assert findings.at_noise_in_words(study) == ""
+    change(study, noise={"fid": 2000.0})
+    assert findings.at_noise_in_words(study) == "Rows above half of noise's FID: no block; SN on D."
 
 
 def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare):
@@ -135,7 +124,6 @@ def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, decla
     )
     assert lines[1].startswith("* **An earlier study, `rehearsal`, prompted this one: open.** Att")
     assert "pairs" not in lines[1]  # which no plan declared
-    assert "At another scale" not in "".join(lines)
     shutil.rmtree(first.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()
     assert "on fresh seeds" not in lines[0] and "prompted" not in "".join(lines)
@@ -147,16 +135,16 @@ def test_no_difference_names_its_margin_in_the_answer(study_of, declare):
     assert line.startswith("* **Does attention help? No difference of 10 per cent or more.** Attention at 8")
 
 
-def test_a_further_study_that_is_too_short_says_so_without_a_number(study_of, declare):
+def test_an_earlier_study_that_is_too_short_says_so_without_a_number(study_of, declare):
     fids = {row: [1900.0, 1904.0, 1897.0] for row in ("none", "attention_8", "attention_16")}
     study = declare(study_of(fids))
     change(study, noise={"fid": 2000.0})
-    (line,) = answer._told(study, "At another scale")
+    line = answer._prompted(study)
     assert "too short to rank" in line and "%" not in line
     fids["none"] = [1100.0, 1104.0, 1097.0]
     half = declare(study_of(fids | {row: [900.0, 904.0, 897.0] for row in fids if row != "none"}))
     change(half, noise={"fid": 2000.0})
-    (line,) = answer._told(half, "At another scale")
+    line = answer._prompted(half)
     assert "% lower" in line and "Only one side is below half of noise's FID" in line
 
 

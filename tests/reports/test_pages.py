@@ -1,15 +1,10 @@
 """Tables and verdicts from made-up runs, whose answers are known."""
 
-import copy
-import dataclasses
-import shutil
-
 import pytest
 
 from repro import paper
 from repro.analysis import frames, setting
 from repro.errors import ReproError
-from repro.presets import PRESETS
 from repro.reports import files, pages, readme
 from repro.studies.study import Study
 
@@ -77,30 +72,26 @@ def test_the_summary_answers_for_each_data_set(study_of, declare):
     (study.folder / "report.csv").write_text("")
     assert "no claim has a verdict" in readme.answer([study])[0]  # or a plan
     text = "\n".join(readme.answer([declare(study)]))
-    assert "Does attention help? Supported." in text and "([rehearsal](results/rehearsal/report.md))" in text
-    assert "results/rehearsal/answer.png" in text and "Other scales may differ" in text
+    assert "Does attention help? Supported." in text and "Other scales may differ" in text
+    assert (
+        "* [`rehearsal`](results/rehearsal/report.md): symmetric shapes, 32 px, width 8, 4 updates." in text
+    )
 
 
-def test_the_first_screen_shows_the_comparisons_of_each_study_that_answers(study_of, declare, monkeypatch):
+def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answers_first(
+    study_of, declare, another
+):
     fids = {row: [100.0, 104.0, 97.0] for row in ("none", "attention_8", "attention_16")}
     first = declare(study_of(fids))
     (first.folder / "report.csv").write_text("")
-    again = copy.copy(first)
-    again.preset = dataclasses.replace(first.preset, name="again", seed_offset=10)
-    monkeypatch.setitem(PRESETS, "again", again.preset)
-    shutil.copytree(first.folder, again.folder)
-    declare(again)
-    pictures = [line for line in readme.answer([first, again]) if "answer.png" in line]
-    assert "(results/again/answer.png)" in pictures[0] and "(results/rehearsal/answer.png)" in pictures[1]
-    assert "| the same on fresh seeds ([again](results/again/report.md)) " in "\n".join(
-        readme.answer([first, again])
-    )
-    assert sum("answer.png" in line for line in readme.answer([first])) == 1
-    of = {name: readme._scale(Study(name, executor="none")) for name in ("cifar10-stress", "cifar10-cpu")}
-    assert of == {
-        "cifar10-stress": "learning rates times 8 and 32",
-        "cifar10-cpu": "cifar10, 32 px, width 16",
-    }
+    again = another(first, "again", margin=0.5, seed_offset=10)
+    assert readme.judged([first, again]) == [again, first]
+    text = "\n".join(readme.answer([first, again]))
+    assert "| no difference: `again`; open: `rehearsal` |" in text and "| not tried here |" in text
+    assert text.index("* [`again`](results/again/report.md)") < text.index("* [`rehearsal`]")
+    assert "width 8, 4 updates, fresh seeds." in text
+    stress = readme._study(Study("cifar10-stress", executor="none", out=first.out))
+    assert stress.endswith("1,000 updates, learning rates times 8 and 32.")
 
 
 def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, declare):
