@@ -138,6 +138,8 @@ def summary(study: Study, table: paper.Table) -> pd.DataFrame:
     """
     tidy = scores(study, table)
     found = records(study, table)
+    by_row = tidy[tidy["final"]].set_index("seed").groupby(["row", "metric"])["value"]
+    final = dict(iter(by_row))
     lines = []
     for row in table.rows:
         line = {"row": row.name, "label": row.label}
@@ -149,16 +151,15 @@ def summary(study: Study, table: paper.Table) -> pd.DataFrame:
         line["status"] = unavailable(row, study.preset) or _status(of_row)
         line["seeds"] = len(of_row)
         for metric in METRICS:
-            final = _final(tidy, row.name, metric)
-            if final.empty:
+            if (row.name, metric) not in final:
                 continue
-            reference = _final(tidy, table.reference, metric)
+            ours, reference = final[row.name, metric], final.get((table.reference, metric))
             line[f"{metric}_mean"], line[f"{metric}_sd"], line[f"{metric}_seeds"] = (
-                final.mean(),
-                final.std(),
-                len(final),
+                ours.mean(),
+                ours.std(),
+                len(ours),
             )
-            line[f"{metric}_difference"] = (final - reference).mean()
+            line[f"{metric}_difference"] = math.nan if reference is None else (ours - reference).mean()
         best = tidy[(tidy["row"] == row.name) & (tidy["metric"] == "fid") & tidy["best"]]
         line["fid_best_mean"] = best["value"].mean()
         line["g_parameters"], line["d_parameters"] = (
@@ -168,12 +169,6 @@ def summary(study: Study, table: paper.Table) -> pd.DataFrame:
         )
         lines.append(line)
     return pd.DataFrame(lines)
-
-
-def _final(tidy: pd.DataFrame, row: str, metric: str) -> pd.Series:
-    """Final scores by seed."""
-    chosen = tidy[(tidy["row"] == row) & (tidy["metric"] == metric) & tidy["final"]]
-    return chosen.set_index("seed")["value"]
 
 
 def _status(found: list[dict]) -> str:

@@ -62,8 +62,8 @@ def check(
     tolerance.
 
     The rehearsal comes first: a few steps in fp32, whose tolerances are the last digits. Where it fails,
-    nothing more is trained. At the end the tables and verdicts of every study in results/ are computed from
-    its runs again and compared with its files.
+    nothing more is trained. At the end the tables and verdicts of every study in results/, and the pages
+    that show them, are computed from the runs again and compared with what is committed.
     """
     import pandas as pd
 
@@ -127,14 +127,18 @@ def _print_check(reference, now, frame, seconds: float) -> None:
 
 
 def _read_again() -> None:
-    """Compute every study's tables and verdicts from its runs again, and compare them with its files."""
-    from ..reports import files, pages
+    """Compute every study's tables and verdicts and all pages from the runs again, and compare them with what
+    is committed.
+    """
+    from ..reports import files, pages, readme
 
-    for study in pages.studies(runs.PROJECT / "results"):
-        found = files.reread(study)
-        wrong = [name for name, same in found.items() if not same]
+    results = runs.PROJECT / "results"
+    found = {f"results/{study.preset.name}": files.reread(study) for study in pages.studies(results)}
+    found["README.md, docs/ and pages of results/"] = readme.reread(runs.PROJECT)
+    for where, texts in found.items():
+        wrong = [name for name, same in texts.items() if not same]
         say(
-            f"results/{study.preset.name}: {len(found)} files read again, "
+            f"{where}: {len(texts)} files read again, "
             + (f"not what the runs say: {', '.join(wrong)}" if wrong else "all say what the runs say")
         )
         if wrong:

@@ -61,15 +61,16 @@ def _table(study: Study, table: paper.Table, folder: str) -> list[str]:
 
 def _link(row: paper.Row, study: Study, folder: str) -> str:
     """The row's label, as a link to the page of its runs where it has any."""
-    page = f"runs/{run_name(row, study.preset)}/README.md"
-    return f"[{row.label}]({folder}/{page})" if (study.folder / page).exists() else row.label
+    of_row = Path("runs", run_name(row, study.preset))
+    has_runs = any((study.folder / of_row).glob("seed*/run.json"))
+    return f"[{row.label}]({folder}/{of_row}/README.md)" if has_runs else row.label
 
 
-def write_rows(study: Study) -> None:
+def rows_texts(study: Study) -> dict[Path, str]:
     """runs/<row>/README.md for each row with runs: its configuration, the command that makes each run again,
-    scores, samples, records.
+    scores, samples, records; by path.
     """
-    in_tables = {}
+    in_tables, texts = {}, {}
     for table in paper.WITH_NOTEBOOK.values():
         for row in table.rows:
             if frames.unavailable(row, study.preset) is None:
@@ -78,7 +79,8 @@ def write_rows(study: Study) -> None:
         found = {seed: record for seed in range(study.seeds) if (record := study.run(name, seed).read())}
         if found:
             text = "\n\n".join(_row_page(study, name, places, found)) + "\n"
-            runs.write_atomically(study.folder / "runs" / name / "README.md", text.encode())
+            texts[study.folder / "runs" / name / "README.md"] = text
+    return texts
 
 
 def _row_page(
@@ -166,8 +168,9 @@ def _verdicts(study: Study, folder: str) -> list[str]:
     return [f"**[Verdicts]({folder}/report.md)**", tables.to_markdown(verdicts(study)[columns])]
 
 
-def write_index(results: Path) -> None:
-    """results/README.md with all tables of every study, a page for each row, and differences.md."""
+def texts(results: Path) -> dict[Path, str]:
+    """results/README.md with all tables of every study, a page for each row, and differences.md; by path."""
+    found = {}
     page = [
         "# Results",
         (
@@ -184,18 +187,20 @@ def write_index(results: Path) -> None:
     shown = [table for table in paper.WITH_NOTEBOOK.values() if table is not paper.RECIPE_TABLE]
     for study in studies(results):
         name = study.preset.name
-        write_rows(study)
+        found |= rows_texts(study)
         page += [f"## `{name}`", in_a_line(study)]
         page += (
             [line for table in shown for line in _table(study, table, name)]
             + _effects(study, name)
             + _verdicts(study, name)
         )
-    write_differences(results)
     if waiting := planned(results):
         page += ["## Declared, no verdict yet", "\n".join(f"* {text}" for text in waiting)]
     page.append("What sources differ in, and what each difference moves: [differences.md](differences.md).")
-    runs.write_atomically(results / "README.md", ("\n\n".join(page) + "\n").encode())
+    return found | {
+        results / "README.md": "\n\n".join(page) + "\n",
+        results / "differences.md": differences(results),
+    }
 
 
 def planned(results: Path) -> list[str]:
@@ -212,9 +217,9 @@ def planned(results: Path) -> list[str]:
     return out
 
 
-def write_differences(results: Path) -> None:
-    """differences.md: each setting in which sources differ, with the effect that the recipes table measured
-    for it where it did.
+def differences(results: Path) -> str:
+    """Each setting in which sources differ, with the effect that the recipes table measured for it where it
+    did.
     """
     measured = [s for s in studies(results) if (s.folder / f"{paper.RECIPE_TABLE.notebook}.ipynb").exists()]
     ledger = paper.ledger()
@@ -250,7 +255,7 @@ def write_differences(results: Path) -> None:
         "## Everything else",
         tables.to_markdown(paper.differences().rename(columns={"item": ""})),
     ]
-    runs.write_atomically(results / "differences.md", ("\n\n".join(page) + "\n").encode())
+    return "\n\n".join(page) + "\n"
 
 
 def _effect_by_field(study: Study, fields: pd.Series) -> list[str]:

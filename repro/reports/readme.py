@@ -33,18 +33,31 @@ def renew(project: Path) -> None:
     """Write the pages of results/, and the generated parts of the project's own pages, those that are
     there.
     """
-    pages.write_index(project / "results")
-    studies = pages.studies(project / "results")
-    if shown := judged(studies):
+    if shown := judged(pages.studies(project / "results")):
         figures.save(forests.on_attention(shown), project / "results" / ANSWER)
+    for path, text in texts(project).items():
+        runs.write_atomically(path, text.encode())
+
+
+def reread(project: Path) -> dict[str, bool]:
+    """For each of the pages that `renew` writes whether it says what the runs say, by path."""
+    return {
+        str(path.relative_to(project)): path.exists() and path.read_text() == text
+        for path, text in texts(project).items()
+    }
+
+
+def texts(project: Path) -> dict[Path, str]:
+    """The pages that `renew` writes, by path."""
+    found, studies = pages.texts(project / "results"), pages.studies(project / "results")
     generated = {"README.md": answer(studies), "docs/learned.md": [learned(studies)]}
     for name, lines in (generated | {"docs/recipes.md": [ledger_table()]}).items():
         path, (begin, end) = project / name, BLOCKS[name]
         text = path.read_text() if path.exists() else ""
         if begin in text and end in text:
             before, after = text.split(begin)[0], text.split(end)[1]
-            text = "\n\n".join([before + begin, *lines, end + after])
-            runs.write_atomically(path, text.encode())
+            found[path] = "\n\n".join([before + begin, *lines, end + after])
+    return found
 
 
 def answer(studies: list[Study]) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .. import paper, runs
@@ -60,16 +62,22 @@ def rows() -> dict[str, paper.Row]:
     return {row.name: row for table in paper.ALL_TABLES.values() for row in table.rows}
 
 
+@cache
+def _first_rows(preset: Preset) -> dict[str, str]:
+    """For the key of each configuration that a row has at the preset, the first such row of the tables."""
+    names = {}
+    for row in rows().values():
+        with suppress(SizeNotAvailable):
+            names.setdefault(configure(row, preset).key, row.name)
+    return names
+
+
 def run_name(row: paper.Row, preset: Preset) -> str:
-    """The row whose folder holds this row's runs: the first one of the tables with the same configuration."""
-    identity = configure(row, preset).identity
-    for other in rows().values():
-        try:
-            if configure(other, preset).identity == identity:
-                return other.name
-        except SizeNotAvailable:
-            continue
-    raise AssertionError("a row always equals itself")
+    """The row whose folder holds this row's runs: the first one of the tables with the same configuration.
+
+    Raises SizeNotAvailable as `configure` does.
+    """
+    return _first_rows(preset)[configure(row, preset).key]
 
 
 class Study:

@@ -1,5 +1,7 @@
 """Tables and verdicts from made-up runs, whose answers are known."""
 
+import shutil
+
 import pytest
 
 from repro import paper
@@ -27,8 +29,7 @@ def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
 def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
     study = recipe_study()
     (study.folder / "recipes.ipynb").write_text("{}")
-    pages.write_differences(tmp_path)
-    page = (tmp_path / "differences.md").read_text()
+    page = pages.differences(tmp_path)
     line = next(line for line in page.splitlines() if line.startswith("| init "))
     assert "+36.9 % (" in line and "orthogonal" in line
     assert "| Adam beta1" not in page  # alike everywhere
@@ -40,8 +41,8 @@ def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_
 
 def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     study = study_of({"none": [100, 110], "attention_16": [90, 95]})
-    pages.write_rows(study)
-    page = (study.folder / "runs/attention_16/README.md").read_text()
+    path = study.folder / "runs/attention_16/README.md"
+    page = pages.rows_texts(study)[path]
     for text in (
         "repro train attention_16 --preset rehearsal --seed 1",
         "[run.json](seed1/run.json)",
@@ -52,14 +53,11 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
         assert text in page, text
     assert "no executed notebook" in page  # links only to what is there
     (study.folder / "table1_self_attention.ipynb").write_text("{}")
-    pages.write_rows(study)
-    assert (
-        "(../../table1_self_attention.ipynb), as *attention at 16*"
-        in (study.folder / "runs/attention_16/README.md").read_text()
-    )
+    assert "(../../table1_self_attention.ipynb), as *attention at 16*" in pages.rows_texts(study)[path]
     table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
     assert (
         "[attention at 16](results/rehearsal/runs/attention_16/README.md)" in table
+        and "| attention at 8 " in table
         and "| attention at 64 " not in table
         and "Left out: attention at 32, attention at 64" in table
     )
@@ -92,6 +90,30 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     assert "width 8, 4 updates, fresh seeds." in text
     stress = readme._study(Study("cifar10-stress", executor="none", out=first.out))
     assert stress.endswith("1,000 updates, learning rates times 8 and 32.")
+
+
+def test_pages_that_say_something_else_than_the_runs_are_named(study_of, declare, tmp_path):
+    good = [100, 101, 102]
+    made = declare(study_of({"none": [2 * v for v in good], "attention_8": good, "attention_16": good}))
+    shutil.copytree(made.folder, tmp_path / "project/results/rehearsal")
+    study = Study.in_folder(str(tmp_path / "project/results/rehearsal"))
+    (study.folder / "table1_self_attention.ipynb").write_text("{}")
+    files.write_report(study, study.folder)
+    (tmp_path / "project/README.md").write_text(
+        "Above\n" + "\n".join(readme.BLOCKS["README.md"]) + "\nbelow\n"
+    )
+    renewed = lambda: readme.renew(tmp_path / "project")
+    wrong = lambda: {page for page, same in readme.reread(tmp_path / "project").items() if not same}
+    renewed()
+    assert (
+        not wrong() and "**Does attention help? Supported.**" in (tmp_path / "project/README.md").read_text()
+    )
+    record = study.run("none", 0).read()
+    record["final"]["fid"] = record["scores"][-1]["fid"] = 190.0
+    study.run("none", 0).write(record)
+    assert wrong() == {"README.md", "results/README.md", "results/rehearsal/runs/none/README.md"}
+    renewed()
+    assert not wrong()
 
 
 def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, declare):
