@@ -75,17 +75,17 @@ def show_effects(study: Study, table: paper.Table) -> pd.DataFrame:
 
 
 def effects_in_words(study: Study, table: paper.Table) -> str:
-    """How much leaving attention out changes the score, how many of the single settings change it for
-    certain, and whether the reference has learnt enough for its end to be told.
+    """Which recipes and single settings change the score for certain, how much leaving attention out does,
+    and whether the reference has learnt enough for its end to be told.
     """
     frame = effects(study, table).set_index("row")
     knobs = frame[frame.index.str.startswith("knob_")]
     if knobs.empty or "recipe_none" not in frame.index:
         return "The rows that this takes have not all run."
     own = frame.loc["recipe_none"]
+    recipes = frame[frame.index.str.startswith("recipe_")].drop(index="recipe_none")
+    clear = [_clear(part, what) for part, what in ((recipes, "whole recipes"), (knobs, "single settings"))]
     interval = f" ({own['low']:+.1f} to {own['high']:+.1f})" if own["low"] == own["low"] else ""
-    clear = knobs[(knobs["low"] > 0) | (knobs["high"] < 0)]
-    named = f" ({', '.join(clear['label'])})" if len(clear) else ""
     references = (r for (row, _), r in frames.records(study, table).items() if row == table.reference)
     found = [r for r in references if "fid" in r.get("final", {})]
     mean, bound = float(np.mean([r["final"]["fid"] for r in found])), frames.half_of_noise(found)
@@ -96,7 +96,15 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
         else ""
     )
     return (
-        f"Leaving attention out changes {labels.heading('fid', study.preset)} by {own['difference']:+.1f} per"
-        f" cent{interval}. Of the {len(knobs)} single settings {len(clear)} change it by an interval without"
-        f" 0{named}; of so many intervals at 95 per cent one in twenty misses by chance.{early}"
+        f"The 95 % interval of a change in {labels.heading('fid', study.preset)} leaves out 0 for"
+        f" {' and for '.join(filter(None, clear))}; one interval in twenty misses by chance."
+        f" Leaving attention out changes it by {own['difference']:+.1f} per cent{interval}.{early}"
     )
+
+
+def _clear(frame: pd.DataFrame, what: str) -> str:
+    """How many of some changes have an interval without 0, and by how much those change the score."""
+    clear = frame[(frame["low"] > 0) | (frame["high"] < 0)]
+    each = [f"{of.label} {of.difference:+.0f} %" for of in clear.itertuples()]
+    named = f" ({'; '.join(each)})" if each else ""
+    return f"{len(clear) or 'none'} of {len(frame)} {what}{named}" if len(frame) else ""

@@ -19,7 +19,10 @@ def test_effects_are_welchs_in_per_cent_and_ranked(recipe_study):
         [100 * (np.exp(v) - 1) for v in (a.mean() - b.mean(), theirs.low, theirs.high)]
     )
     words = e.effects_in_words(recipe_study(), paper.RECIPE_TABLE)
-    assert "by +9.2 per cent" in words and "Of the 2 single settings" in words
+    assert "by +9.2 per cent" in words and "leaves out 0 for none of 2 single settings; one" in words
+    apart = recipe_study(recipe_heykeetae=[1000, 1001], knob_beta2=[10, 10.1])
+    words = e.effects_in_words(apart, paper.RECIPE_TABLE)
+    assert "0 for 1 of 1 whole recipes (heykeetae +813 %) and for 1 of 3 single settings (Adam beta2" in words
 
 
 def test_effects_near_noise_are_told_as_those_of_the_start(recipe_study):
