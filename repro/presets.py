@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 from .errors import choose, later, require
 
+# names of test splits, the first that is there: ImageNet's own "test" has no labels
+TEST_SPLITS = ("validation", "valid", "val", "test")
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -21,7 +24,7 @@ class Preset:
     samples: int  # generated images scored each time
     # real training images behind the reference statistics (the first ones of a seeded shuffle)
     references: int
-    extractor: str  # a name in features.EXTRACTORS
+    extractor: str  # a name in features.EXTRACTORS that knows classes, as IS needs them
     log_every: int = 25
     seeds: int = 1  # training seeds run by default
     z_dim: int = 128

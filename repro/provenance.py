@@ -39,11 +39,15 @@ def code_revision() -> dict:
     }
 
 
-def revision(record: dict) -> str:
-    """The code that made a run: the commit to check out, or where it was none as it stood the hash of the
-    sources.
+def revisions(record: dict) -> list[str]:
+    """The code that made a run, in turn where it changed: each the commit to check out, or where it was none
+    as it stood the hash of the sources.
     """
-    code = record["provenance"]["code"]
+    made = record["provenance"]
+    return list(dict.fromkeys(map(_revision, [*made.get("earlier_code", ()), made["code"]])))
+
+
+def _revision(code: dict) -> str:
     if code.get("commit") and not code["dirty"]:
         return f"commit {code['commit'][:10]}"
     return f"sources {code['sources']}" if "sources" in code else "unknown"

@@ -227,7 +227,7 @@ def _of_another_schema(record: dict) -> str:
     if not (isinstance(record["schema"], int) and record["schema"] < SCHEMA):
         return "a newer version made the run; update repro"
     try:
-        made_by = provenance.revision(record)
+        made_by = ", then ".join(provenance.revisions(record))
     except (KeyError, TypeError):
         made_by = "unknown"
     with_it = f", or use the version that made it ({made_by})" if made_by != "unknown" else ""
@@ -260,8 +260,8 @@ def run_folder(out: str | Path, preset: str, row: str, seed: int) -> Path:
 
 
 def unstable(record: dict) -> bool:
-    """Whether training broke down: such a run counts as the worst of its row, and its last scores say nothing
-    of its end.
+    """Whether training broke down: a comparison with such a run has no interval, and tables name its status,
+    as its last scores say nothing of its end.
     """
     return record["status"] in ("collapsed", "diverged")
 

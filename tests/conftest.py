@@ -175,6 +175,9 @@ def another(declare, monkeypatch):
         copied.preset = dataclasses.replace(study.preset, name=name, **fields)
         monkeypatch.setitem(PRESETS, name, copied.preset)
         shutil.copytree(study.folder, copied.folder)
+        for path in copied.folder.glob("runs/*/seed*"):
+            config = configure(rows()[path.parent.name], copied.preset, int(path.name[4:])).identity
+            runs.Run(path).write(runs.Run(path).read() | {"config": config})
         return declare(copied, margin=margin)
 
     return make

@@ -134,4 +134,6 @@ def test_a_record_that_breaks_the_schema_is_refused_by_field(study_of, change, n
     ],
 )
 def test_a_run_names_the_code_that_made_it(code, said):
-    assert provenance.revision({"provenance": {"code": code}}) == said
+    assert provenance.revisions({"provenance": {"code": code}}) == [said]
+    moved = {"code": code, "earlier_code": [{"sources": "5ae1"}, code]}
+    assert provenance.revisions({"provenance": moved}) == ["sources 5ae1", said]

@@ -46,7 +46,7 @@ def _prompted(study: Study) -> str:
     """What an earlier study had found on whether attention helps."""
     found = " ".join(brief(j, study) + remark(j) for j in _on_attention(study))
     verdict = verdicts(study, "C4")["verdict"].item()
-    return f"**An earlier study, `{study.preset.name}`, prompted this one: {verdict}.** {found}"
+    return f"**An earlier study, `{study.preset.name}`, prompted this one. Its verdict: {verdict}.** {found}"
 
 
 def _beside_residual_blocks(study: Study) -> list[str]:

@@ -70,7 +70,7 @@ class Judged:
 
 def judge(study: Study) -> list[Judged]:
     """Every comparison of the study's plan; none without a plan. Raises ReproError for runs that were scored
-    in different ways.
+    in different ways or are of another configuration.
     """
     plan = read_plan(study)
     if plan is None:
@@ -87,8 +87,8 @@ def _finished(study: Study, plan: Plan, row: str) -> list[dict]:
     """The records of seeds 0, 1, ... of a row up to the first that is not finished."""
     out = []
     for seed in range(plan.most_seeds):
-        record = study.run(row, seed).read()
-        if record is None or record["status"] not in runs.FINISHED:
+        record = study.finished(row, seed)
+        if record is None:
             break
         out.append(record)
     return out
@@ -102,7 +102,8 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
     ):
         metric = claims.INSTEAD[metric]
     broken = {row: sum(map(runs.unstable, records[:seeds])) for row, records in found.items()}
-    judged = lambda **more: Judged(c, seeds, metric, broken, published(study, c), **more)
+    beside = published(study, c) if metric == c.metric else {}  # the paper has no such score
+    judged = lambda **more: Judged(c, seeds, metric, broken, beside, **more)
     if c.paired:
         frames.check_made_alike(found)
     if c.measure == "collapses":
@@ -132,7 +133,7 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
             for b in c.budgets
         }
     except KeyError as missing:
-        return judged(remark=f"{missing.args[0]} was not measured in every run")
+        return judged(remark=f"{missing.args[0]} is missing or not above 0 in a run, so it has no logarithm")
     weights, declared = list(c.gain.values()), (plan.margin, plan.most_seeds, plan.first_look, plan.alpha)
     pairs = {b: np.tensordot(weights, v, 1)[None] for b, v in values.items()}  # a difference for each seed
     judging = [(v, [1.0]) for v in pairs.values()] if c.paired else [(v, weights) for v in values.values()]
@@ -211,12 +212,12 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
     remark = f"Fisher's exact test, p = {lowest:.3f}"
     if left:
         remark = (
-            f"even if all {left} seeds left of one row collapsed and none of the other's, Fisher's exact test"
-            f" at {most} seeds would give p = {lowest:.2f}"
+            f"even if all {left} seeds left of one row broke down and none of the other's, Fisher's exact"
+            f" test at {most} seeds would give p = {lowest:.2f}"
         )
     if seeds and not any(broken.values()):
         none = (
-            "no run of either row collapsed; with so few runs the true share of those that do may still be"
+            "no run of either row broke down; with so few runs the true share of those that do may still be"
             f" up to {share(0, seeds)[1]:.0%} (95 % interval)"
         )
         found, remark = NOT_TESTABLE, f"{none}; {remark}" if left else none

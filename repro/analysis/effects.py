@@ -90,8 +90,8 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
     found = [r for r in references if "fid" in r.get("final", {})]
     mean, bound = float(np.mean([r["final"]["fid"] for r in found])), frames.half_of_noise(found)
     early = (
-        f" FID without a change is {mean:,.0f}, and half of random noise's is {bound:,.0f}: so early a change"
-        " says how fast a model starts, not where it ends."
+        f" FID without a change is {mean:,.0f}, and half of random noise's is {bound:,.0f}: this early a"
+        " change says how fast a model starts, not where it ends."
         if mean >= bound
         else ""
     )
@@ -107,4 +107,6 @@ def _clear(frame: pd.DataFrame, what: str) -> str:
     clear = frame[(frame["low"] > 0) | (frame["high"] < 0)]
     each = [f"{of.label} {of.difference:+.0f} %" for of in clear.itertuples()]
     named = f" ({'; '.join(each)})" if each else ""
-    return f"{len(clear) or 'none'} of {len(frame)} {what}{named}" if len(frame) else ""
+    without = int(frame["low"].isna().sum())
+    rest = f", {without} of them without an interval" if without else ""
+    return f"{len(clear) or 'none'} of {len(frame)} {what}{named}{rest}" if len(frame) else ""

@@ -18,7 +18,7 @@ from .comparisons import judge
 from .effects import effects_in_words
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .standings import Standing, seconds_a_step, standings
+from .standings import Standing, broken_down, seconds_a_step, standings
 from .statistics import share
 from .verdicts import NO_PLAN, NOT_TRIED, verdicts
 
@@ -72,7 +72,9 @@ def order(study: Study, tables: Iterable[paper.Table]) -> list[str]:
         f"**Order at the last step** by {heading}, the lowest (best) first:"
         f" {_listed({row.label: row.fid(row.last_step) for row in found})}."
     )
-    return [f"{text} {_chance(found)}"]
+    broken = broken_down(study, tables)
+    left = f" Left out, as a run broke down: {joined(broken)}." if broken else ""
+    return [f"{text} {_chance(found)}{left}"]
 
 
 def _chance(found: list[Standing]) -> str:
@@ -295,8 +297,10 @@ def next_step(study: Study) -> str:
             else reference
         )
     if any(j.waits and j.seeds < plan.most_seeds for j in judge(study)):
+        first = f"With results/{name} copied into outputs/, " if accepted else ""
+        data = data or " --data FOLDER" if study.preset.dataset != "symmetric_shapes" else ""
         return (
-            f"`repro reproduce --preset {name}{data}{out} --until-settled` trains more seeds of the rows that"
-            f" are still open, at most {plan.most_seeds} seeds."
+            f"{first}`repro reproduce --preset {name}{data}{out} --until-settled` trains more seeds of the"
+            f" rows that are still open, at most {plan.most_seeds} seeds."
         )
     return f"The plan is through. {reference}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 
 import pandas as pd
 
-from .. import paper, provenance, runs
+from .. import paper, provenance
 from ..errors import ReproError, SizeNotAvailable
 from ..presets import Preset
 from ..studies.study import Study, configure, run_name
@@ -18,7 +19,8 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
     """The records of a table's finished runs by (row, seed); rows that do not exist at the resolution are
     left out, a run that broke down before its first score is not.
 
-    Raises ReproError when two of them were scored by different definitions: such scores never share a column.
+    Raises ReproError when two of them were scored by different definitions, as such scores never share a
+    column, and for a run of another configuration.
     """
     out = {}
     for row in table.rows:
@@ -27,8 +29,7 @@ def records(study: Study, table: paper.Table) -> dict[tuple[str, int], dict]:
         except SizeNotAvailable:
             continue
         for seed in range(study.seeds):
-            record = study.run(name, seed).read()
-            if record is not None and record["status"] in runs.FINISHED:
+            if record := study.finished(name, seed):
                 out[row.name, seed] = record
     check_scored_alike(table.name, out.values())
     return out
@@ -191,10 +192,12 @@ def named_values(study: Study, table: paper.Table) -> dict[str, float]:
 
 def difference_to(study: Study, reference: Study, tables: Iterable[str]) -> pd.DataFrame:
     """Final scores here beside those of another folder of the same preset: a line per row, seed and metric of
-    both.
+    both. Raises ReproError when the two were scored in different ways.
     """
     lines = [pd.DataFrame(columns=["value_here", "value_committed"], dtype=float)]
     for name in tables:
+        of_both = (records(s, paper.WITH_NOTEBOOK[name]).values() for s in (study, reference))
+        check_scored_alike(name, itertools.chain(*of_both))
         here, there = (scores(s, paper.WITH_NOTEBOOK[name]) for s in (study, reference))
         here, there = (t[t["final"]].drop(columns=["step", "best", "final"]) for t in (here, there))
         lines.append(

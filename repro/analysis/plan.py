@@ -68,7 +68,10 @@ PLAN_SCHEMA = {  # JSON Schema of plan.json
             "items": {
                 "type": "object",
                 "required": ["claim", "measure"],
+                "additionalProperties": False,
                 "properties": {
+                    **dict.fromkeys(("claim", "test", "analogue", "row", "worse", "better", "block"), {}),
+                    **dict.fromkeys(("structured", "textured"), {}),
                     "measure": {"enum": list(NEEDED)},
                     "metric": {"enum": list(METRICS)},
                     "gain": _ROWS,

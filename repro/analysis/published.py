@@ -19,12 +19,12 @@ def published(study: Study, c: Comparison) -> dict[str, float]:
     out = {}
     if c.measure != "endpoint":
         return out
-    ours = _published(dict(c.gain), c.metric, study)
+    ours = _published(dict(c.gain), c.metric)
     if ours is not None:
         out["the same rows"] = ours
     if c.analogue:
         of = {_at_128(row, study.preset.resolution): weight for row, weight in c.gain.items()}
-        if of.keys() <= rows().keys() and (theirs := _published(of, c.metric, study)) is not None:
+        if of.keys() <= rows().keys() and (theirs := _published(of, c.metric)) is not None:
             out["maps of the same share of the image"] = theirs
     return out
 
@@ -35,18 +35,18 @@ def _at_128(row: str, resolution: int) -> str:
     return f"{kind}_{int(size) * 128 // resolution}" if kind in ("attention", "residual") else row
 
 
-def _published(gain: dict[str, float], metric: str, study: Study) -> float | None:
+def _published(gain: dict[str, float], metric: str) -> float | None:
     """Ln of the worse side's published mean over the better side's, for a score that should be small; None
     where one is missing.
     """
-    values = {row: _published_score(row, metric, gain, study) for row in gain}
+    values = {row: _published_score(row, metric, gain) for row in gain}
     if None in values.values():
         return None
     mean = lambda sign: np.mean([values[row] for row, weight in gain.items() if weight * sign > 0])
     return float((-1 if labels.METRICS[metric][1] else 1) * math.log(mean(1) / mean(-1)))
 
 
-def _published_score(row: str, metric: str, gain: dict[str, float], study: Study) -> float | None:
+def _published_score(row: str, metric: str, gain: dict[str, float]) -> float | None:
     """A row's published score; where the run stands for SAGAN beside Table 2's rows, SAGAN's own."""
     beside = {r.name for r in paper.TABLE2.rows} - {"sagan"}
     found = rows()["sagan" if gain.keys() & beside and row not in beside else row].published.get(metric)

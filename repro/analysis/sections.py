@@ -9,6 +9,7 @@ import pandas as pd
 from .. import paper
 from ..studies.study import Study
 from . import findings, frames, setting, tables
+from .plan import read as read_plan
 from .verdicts import UNITS, in_words, show_comparisons, show_verdicts
 
 
@@ -56,13 +57,11 @@ def table(study: Study, of: paper.Table):
 
 def verdict(study: Study, *claims: str):
     """The verdicts on the named claims, or on all, with what they rest on."""
-    return _markdown(
-        "A verdict follows from the runs and from the plan that was declared before the first of them: which"
-        " score counts, how large a difference counts, at how many seeds the study is looked at"
-        " (`docs/statistics.md`).",
-        *show_verdicts(study, *claims),
-        in_words(study),
+    how = (
+        "A verdict follows from the runs and from the declared plan: which score counts, how large a"
+        " difference counts, at how many seeds the study is looked at (`docs/statistics.md`)."
     )
+    return _markdown(how if read_plan(study) else "", *show_verdicts(study, *claims), in_words(study))
 
 
 def comparisons(study: Study):

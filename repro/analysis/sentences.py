@@ -46,10 +46,8 @@ def sentence(j: Judged, plan: Plan, study: Study) -> str:
             f" broke down, so nothing is concluded{f' (it {j.remark})' if j.remark else ''}."
         )
     if not j.looks:
-        return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}" + (
-            f" ({j.remark})." if j.remark else "."
-        )
-    return f"{compared(j, study)}: {_of_outcome(j, plan, study.preset)}. {_found(j, plan, study)}"
+        return f"{compared(j, study)}: {_of_outcome(j, plan)}" + (f" ({j.remark})." if j.remark else ".")
+    return f"{compared(j, study)}: {_of_outcome(j, plan)}. {_found(j, plan, study)}"
 
 
 def without_outcome(j: Judged, plan: Plan, study: Study) -> str:
@@ -76,10 +74,10 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
         text += "." if j.latest == j.outcome else f", which alone would be {j.latest}."
     if j.outcome in (NO_DIFFERENCE, OPEN):
         text += _not_seen(j, plan)
-    return text + over_pairs(j) + remark(j)
+    return text + _over_pairs(j) + remark(j)
 
 
-def over_pairs(j: Judged) -> str:
+def _over_pairs(j: Judged) -> str:
     """The interval over pairs of runs, beside that of an open comparison that did not declare them; or ""."""
     if j.outcome != OPEN or not j.exploratory or math.isnan(j.exploratory.low):
         return ""
@@ -130,13 +128,11 @@ def compared(j: Judged, study: Study) -> str:
     return f"{better[0].upper()}{better[1:]} against {worse}, {what}"
 
 
-def _of_outcome(j: Judged, plan: Plan, preset: Preset) -> str:
+def _of_outcome(j: Judged, plan: Plan) -> str:
     """The outcome in the words of its sentence."""
-    look = j.look()
-    small = (
-        look is not None
-        and j.outcome in (SUPPORTED, CONTRADICTED)
-        and max(abs(look.low), abs(look.high)) < plan.margin
+    at = [j.look(budget) for budget in j.looks]
+    small = j.outcome in (SUPPORTED, CONTRADICTED) and all(
+        max(abs(look.low), abs(look.high)) < plan.margin for look in at
     )
     by = f", by less than {100 * (math.exp(plan.margin) - 1):.0f} per cent" if small else ""
     attends = j.comparison.measure == "attention"
@@ -269,7 +265,7 @@ def _left_open(j: Judged, plan: Plan) -> str:
 def _of_collapses(j: Judged) -> str:
     (worse,), (better,) = j.comparison.side(better=False), j.comparison.side(better=True)
     counts = [
-        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} run{'s' if j.seeds != 1 else ''} collapsed"
+        f"{rows()[row].label}: {j.broken[row]} of {j.seeds} run{'s' if j.seeds != 1 else ''} broke down"
         + (" ({:.0%} to {:.0%})".format(*share(j.broken[row], j.seeds)) if j.seeds else "")
         for row in (worse, better)
     ]

@@ -10,12 +10,10 @@ import pandas as pd
 from .. import paper, runs
 from ..config import plain
 from ..errors import SizeNotAvailable
-from ..presets import Preset
+from ..presets import TEST_SPLITS, Preset
 from ..studies.study import Study, configure
 from .frames import records
 from .labels import EXTRACTOR_LABELS, SHORT_LABELS, heading
-
-TEST_SPLITS = ("validation", "valid", "val", "test")  # as data.TEST_SPLITS, which would load torch
 
 
 def paper_heading(study: Study) -> str:

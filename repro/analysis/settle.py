@@ -97,13 +97,13 @@ def _hours_left(study: Study, plan: Plan, left: list[Judged], most: int) -> floa
         for j in left
         for row in j.comparison.rows
         for seed in range(j.seeds, most)
-        if study.run(row, seed).read() is None
+        if not study.finished(row, seed)
     }
     seconds = [
         record["provenance"]["wall_seconds"] / plan.cost[row]
         for row in plan.rows
         for seed in range(most)
-        if (record := study.run(row, seed).read()) and record["status"] in runs.FINISHED
+        if (record := study.finished(row, seed))
     ]
     if not seconds:
         return 0.0

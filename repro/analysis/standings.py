@@ -56,6 +56,17 @@ def standings(study: Study, tables: Iterable[paper.Table]) -> list[Standing]:
     ]
 
 
+def broken_down(study: Study, tables: Iterable[paper.Table]) -> list[str]:
+    """The rows that `standings` leaves out, by label."""
+    found = {}
+    for table in tables:
+        unstable = {row for (row, _), record in frames.records(study, table).items() if runs.unstable(record)}
+        for row in table.rows:
+            if row.name in unstable:
+                found.setdefault(run_name(row, study.preset), row.label)
+    return list(found.values())
+
+
 def _cost(row: str, records: list[dict], plan) -> float:
     """What a step costs: as the plan declares it, else the seconds that training took."""
     if plan is not None and row in plan.cost:

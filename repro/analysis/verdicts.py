@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from .. import claims, paper, provenance, runs
+from .. import claims, paper, provenance
 from ..studies.study import Study
 from . import labels
 from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
@@ -160,23 +160,19 @@ def _looks_in_words(plan: Plan) -> str:
 
 def _made(study: Study, plan: Plan) -> list[str]:
     """How long the runs took, by which code and on what."""
-    records = [
-        r
-        for row in plan.rows
-        for seed in range(plan.most_seeds)
-        if (r := study.run(row, seed).read()) and r["status"] in runs.FINISHED
-    ]
+    records = [r for row in plan.rows for seed in range(plan.most_seeds) if (r := study.finished(row, seed))]
     if not records:
         return []
     on_gpu = records[0]["provenance"]["device"] == "cuda"
     how = "added up, several at a time on one GPU" if on_gpu else "on one core each"
     text = [f"The {len(records)} runs took {_hours(records):.1f} hours, {how}."]
-    revisions = sorted({provenance.revision(r) for r in records})
+    revisions = sorted({revision for r in records for revision in provenance.revisions(r)})
     count = "one revision" if len(revisions) == 1 else f"{len(revisions)} revisions"
     text.append(f"They are of {count} of the code ({', '.join(revisions)}).")
     kinds: dict[str, set[int]] = {}
     for r in records:
-        kinds.setdefault(r["provenance"]["processor"], set()).add(r["config"]["seed"])
+        for processor in provenance.made_by(r)["processor"]:
+            kinds.setdefault(processor, set()).add(r["config"]["seed"])
     if len(kinds) == 1 and not on_gpu:
         text.append(f"All ran on one kind of processor ({next(iter(kinds))}).")
     if len(kinds) > 1:

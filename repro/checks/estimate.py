@@ -23,7 +23,7 @@ from ..presets import Preset
 from ..scoring import metrics, pairs, sampling
 from ..scoring.extraction import extract
 from ..scoring.features import load_extractor
-from ..studies.study import Study
+from ..studies.study import Study, configure, rows
 from ..training import draws, loop, updates
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def measure_rows(study: Study, device: str) -> dict[str, Cost]:
     if device == "cpu":
         torch.set_num_threads(study.preset.threads)
     costs = {}
-    for task in study.tasks(paper.TABLES):
+    for task in study.tasks(study.preset.tables):
         if task.row not in costs:
             costs[task.row] = measure(task.config, device)
             log.info(
@@ -177,8 +177,9 @@ def scaling(
 
     device = parallel.device()
     study = Study(preset.name, seeds or preset.seeds, executor="none")
-    costs, tasks = measure_rows(study, device), study.tasks(paper.TABLES)
-    unit = preset.batch_size / images_per_second / (costs["none"].update_d + costs["none"].update_g)
+    costs, tasks = measure_rows(study, device), study.tasks(study.preset.tables)
+    plain = costs.get("none") or measure(configure(rows()["none"], preset), device)
+    unit = preset.batch_size / images_per_second / (plain.update_d + plain.update_g)
     hours = [preset.steps * unit * _step(costs[t.row], t.config) / 3600 for t in tasks]
     state = statistics.mean(costs[t.row].checkpoint for t in tasks) / 1e9
 
@@ -253,8 +254,8 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
         }
 
     frame = pd.DataFrame(
-        [line(table.title.split(":")[0], [name]) for name, table in paper.TABLES.items()]
-        + [line("whole study", list(paper.TABLES))]
+        [line(paper.ALL_TABLES[name].title.split(":")[0], [name]) for name in preset.tables]
+        + [line("whole study", list(preset.tables))]
     )
     return frame, _assumptions(preset, device, devices, costs, of_an_image, of_distances, study.seeds)
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from .. import claims, paper, provenance, runs
 from ..analysis.verdicts import verdicts
+from ..config import difference
 from ..errors import ReproError, choose
 from ..studies.study import Study, Task
 from ..studies.trainer import train
@@ -62,8 +63,8 @@ Values = dict[
 
 
 def values(record: dict) -> Values:
-    """Everything a run recorded but its times, its machine and its attention (taken from the samples whose
-    scores are here).
+    """What a run recorded: settings, counts, history and scores. Not its times, its machine, and what is
+    taken from the samples whose scores are here: attention, nearest training images, further sets.
     """
 
     def flat(prefix: str, of: dict) -> Iterable[tuple[str, object]]:
@@ -257,7 +258,8 @@ def widen(reference: Study, other: Study, tasks: Iterable[Task]) -> list[str]:
     """Count the differences between the reference and runs that another processor made into the tolerances:
     the largest ones stay. Returns the processors that have been counted.
 
-    Raises ReproError when none of the tasks has a finished run on both sides.
+    Raises ReproError when none of the tasks has a finished run on both sides, or one has another
+    configuration.
     """
     path = tolerances_path(reference)
     content = json.loads(path.read_text())
@@ -271,6 +273,11 @@ def widen(reference: Study, other: Study, tasks: Iterable[Task]) -> list[str]:
         before, after = (study.run(task.row, task.seed).read() for study in (reference, other))
         if before is None or after is None or after["status"] not in runs.FINISHED:
             continue
+        if fields := difference(before["config"], after["config"]):
+            raise ReproError(
+                f"{other.folder} holds runs of another configuration than {reference.folder}"
+                f" ({'; '.join(fields)}): tolerances count equal ones."
+            )
         others.append(after["provenance"]["processor"])
         before, after = values(before), values(after)
         for key in before.keys() & after.keys():

@@ -19,6 +19,7 @@ from ..rng import stream
 from ..studies.study import Study
 
 COLUMNS = ["set", "strength", "images", "fid", "kid", "is", "precision", "recall"]
+DEFINITION = ("extractor", "references", "samples", "data_fingerprint")  # as in a run's record
 FAMILIES = {  # set -> strengths, from nothing to strong
     "blur": (0.5, 1.0, 2.0),  # radius of a Gaussian, pixels
     "noise": (8.0, 20.0, 40.0),  # standard deviation of a Gaussian, grey levels
@@ -75,7 +76,7 @@ def sets(data: ImageData, pool: np.ndarray, count: int) -> Iterator[tuple[str, f
 
 def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = True) -> pd.DataFrame:
     """Scores of `sets` of the preset's held-out training images against its references. A line per set:
-    COLUMNS, or without `extended` those of them that need no pairs of images.
+    COLUMNS, or without `extended` those of them that need no pairs of images; attrs: DEFINITION.
     """
     from ..scoring import extraction, metrics
     from ..scoring.features import load_extractor
@@ -94,7 +95,11 @@ def validate(study: Study, loaded: ImageData, extractor: str, extended: bool = T
             {"set": name, "strength": strength, "images": len(images)}
             | {c: found[c] for c in COLUMNS[3:] if c in found}
         )
-    return pd.DataFrame(lines)
+    frame = pd.DataFrame(lines)
+    frame.attrs = dict(
+        zip(DEFINITION, (extractor, count, lines[0]["images"], loaded.fingerprint), strict=True)
+    )
+    return frame
 
 
 def path_of(study: Study, extractor: str) -> Path:
@@ -105,32 +110,47 @@ def path_of(study: Study, extractor: str) -> Path:
 def read(study: Study, extractor: str) -> pd.DataFrame | None:
     """What `stored` left, or None."""
     path = path_of(study, extractor)
-    return pd.DataFrame(json.loads(path.read_text()), columns=COLUMNS) if path.exists() else None
+    if not path.exists():
+        return None
+    kept = json.loads(path.read_text())
+    frame = pd.DataFrame(kept.pop("sets"), columns=COLUMNS)
+    frame.attrs = kept
+    return frame
 
 
 def stored(study: Study, extractor: str = "efficientnet_lite0") -> pd.DataFrame:
     """`validate`, computed once and kept in the study's folder. Raises ReproError when it is not there and
-    the study does not train.
+    the study does not train, or is of other data.
     """
-    frame = read(study, extractor)
-    if frame is None:
-        if study.executor == "none":
+    frame, path = read(study, extractor), path_of(study, extractor)
+    if study.executor == "none":
+        if frame is None:
             raise ReproError(
-                f"{path_of(study, extractor)} does not exist: repro validate --preset {study.preset.name}"
-                " computes it."
+                f"{path} does not exist: repro validate --preset {study.preset.name} computes it."
             )
-        frame = validate(study, load(study.preset, study.data), extractor)
-        runs.write_atomically(
-            path_of(study, extractor), (json.dumps(frame.to_dict("records"), indent=1) + "\n").encode()
+        return frame
+    loaded = load(study.preset, study.data)
+    if frame is None:
+        frame = validate(study, loaded, extractor)
+        kept = frame.attrs | {"sets": frame.to_dict("records")}
+        runs.write_atomically(path, (json.dumps(kept, indent=1) + "\n").encode())
+    elif frame.attrs["data_fingerprint"] != loaded.fingerprint:
+        raise ReproError(
+            f"{path} holds scores of other data: move it away, or choose another folder with --out."
         )
     return frame
 
 
 def generated(study: Study) -> pd.DataFrame:
-    """The study's own samples at their scored steps, in the same columns where the runs recorded them."""
-    lines = []
+    """The study's own samples at their scored steps, of the runs that were scored as the sets of `stored`
+    were, by Lite0: scores by another definition never stand beside these.
+    """
+    lines, sets = [], read(study, "efficientnet_lite0")
     for path in sorted((study.folder / "runs").glob("*/seed*/run.json")):
         record = runs.Run(path.parent).read()
+        made = record.get("definition", {}) | {"data_fingerprint": record["config"]["data_fingerprint"]}
+        if sets is None or any(made.get(name) != sets.attrs[name] for name in DEFINITION):
+            continue
         for score in record["scores"]:
             lines.append(
                 {

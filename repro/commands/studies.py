@@ -212,8 +212,10 @@ def plan(
         raise ReproError(
             f'{path} exists: edit it, and say in its "changes" what changed after how many seeds.'
         )
-    if any((study.folder / "runs").glob("*/seed*/run.json")):
-        raise ReproError(f"{study.folder} holds runs already: a plan is declared before the first one.")
+    working = Study(preset, executor="none").folder  # where repro reproduce trains by default
+    for folder in (study.folder, working) if out == "results" else (study.folder,):
+        if any((folder / "runs").glob("*/seed*/run.json")):
+            raise ReproError(f"{folder} holds runs already: a plan is declared before the first one.")
     raw = drafting.draft(study.preset, most_seeds, scores, time.strftime("%Y-%m-%d", time.gmtime()), pilot)
     runs.write_atomically(path, (json.dumps(raw, indent=1) + "\n").encode())
     say(f"The plan: {relative(path)}. Read it and commit it before the first run.")
@@ -315,7 +317,11 @@ def _print_study(study: Study, names: list[str]) -> None:
 def _print_difference(study: Study, committed: Study, names: list[str]) -> None:
     from ..analysis import frames
 
-    both = frames.difference_to(study, committed, names)
+    try:
+        both = frames.difference_to(study, committed, names)
+    except ReproError as error:  # such as of other data
+        say(f"Not compared with results/{study.preset.name}: {error}")
+        return
     if both.empty:
         say(f"results/{study.preset.name} holds no such runs to compare with.")
         return

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from ..errors import ReproError
 from .images import ImageData
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def _write(folder: Path, rows: Rows, class_names: Iterable[str] | None) -> None:
                 f.write(image.tobytes())
                 fingerprint.update(image.tobytes())
                 labels.append(label)
+        if not labels:
+            raise ReproError("The data hold no images: give --data a folder or a Parquet file that has some.")
         labels = np.asarray(labels, dtype=np.int64)
         fingerprint.update(labels)
         names = list(class_names or (str(k) for k in range(int(labels.max(initial=0)) + 1)))

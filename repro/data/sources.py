@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ReproError
+from ..presets import TEST_SPLITS
 from ..runs import write_atomically
 from .cache import cache_folder
 from .decoding import decode
 
-# names of test splits, the first that is there: ImageNet's own "test" has no labels
-TEST_SPLITS = ("validation", "valid", "val", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
@@ -28,6 +27,7 @@ def read(
     Raises ReproError when there is nothing to read or a file is not an image (named).
     """
     import datasets
+    import pyarrow
 
     opened = _open_source(source, split)
     features = opened.features or {}
@@ -40,16 +40,21 @@ def read(
     image, label = images_in[0], labels_in[0] if labels_in else None
     opened = opened.cast_column(image, datasets.Image(decode=False))
     number = lambda row: 0 if label is None else -1 if row[label] is None else row[label]
-    decoded = (
-        (decode(row[image], f"image {i} of {source}", resolution), number(row))
-        for i, row in enumerate(opened)
-    )
-    return decoded, getattr(features[label], "names", None) if label else ("all",)
+
+    def decoded() -> Iterator[tuple[np.ndarray, int]]:
+        try:
+            for i, row in enumerate(opened):
+                yield decode(row[image], f"image {i} of {source}", resolution), number(row)
+        except pyarrow.ArrowInvalid as error:
+            raise _damaged(source, error) from error
+
+    return decoded(), getattr(features[label], "names", None) if label else ("all",)
 
 
 def _open_source(source: str | Path, split: str):
     """A streaming `datasets` data set of a split, images not yet decoded."""
     import datasets
+    import pyarrow
 
     root = Path(source)
     if not root.exists():
@@ -70,7 +75,12 @@ def _open_source(source: str | Path, split: str):
                 f"The folder {root} has Parquet files but none named {split}*.parquet: name the training"
                 " split so."
             )
-        return datasets.load_dataset("parquet", data_files={"train": files}, split="train", streaming=True)
+        try:
+            return datasets.load_dataset(
+                "parquet", data_files={"train": files}, split="train", streaming=True
+            )
+        except pyarrow.ArrowInvalid as error:
+            raise _damaged(source, error) from error
     root = root / split if (root / "train").is_dir() else root
     folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")) or [root]
     for file in (
@@ -128,6 +138,13 @@ def test_split(source: str | Path, identity: str) -> str | None:
             raise _unreachable(source, error) from error
         write_atomically(answer, json.dumps(names).encode())
     return next((split for split in TEST_SPLITS if split in json.loads(answer.read_text())), None)
+
+
+def _damaged(source: str | Path, error: Exception) -> ReproError:
+    return ReproError(
+        f"{source} has a damaged Parquet file, or a file that is none ({str(error)[:150]}): give --data a"
+        " folder of images or of Parquet files."
+    )
 
 
 def _unreachable(source: str | Path, error: Exception) -> ReproError:

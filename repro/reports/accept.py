@@ -121,7 +121,8 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
             if path.exists():
                 shutil.copyfile(path, copy.folder / path.name)
     for path in (study.real_path, *study.folder.glob("metrics-*.json")):
-        shutil.copyfile(path, target.folder / path.name)
+        if path.exists():  # not in a folder of runs that were copied
+            shutil.copyfile(path, target.folder / path.name)
     write_changes(target, why, told + _moved_verdicts(before, verdicts_of(target)))
     if notebooks:
         whole = Study.in_folder(str(target.folder))

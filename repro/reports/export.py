@@ -82,6 +82,11 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
     config, made = record["config"], record["provenance"]
     scale, of = config["preset"], record["definition"]
     places = ", ".join(map(str, config["attention_at"])) or "no feature map"
+    recipe = config["recipe"]
+    classes = recipe["conditioning"] != "unconditional"
+    kind = "A class-conditional" if classes else "An unconditional"
+    dcgan = recipe.get("network") == "dcgan"  # whose blocks stand where its codebase has them
+    network = "the DCGAN pair of heykeetae" if dcgan else f"attention at {places}"
     data = "" if scale["dataset"] == "symmetric_shapes" else " --data FOLDER"
     scores = pd.DataFrame(
         [(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")],
@@ -90,21 +95,22 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
     return f"""# {record["row"]}, seed {config["seed"]}: a generator of {made["data"].replace("_", " ")}\
  images, {scale["resolution"]} px
 
-A class-conditional generator of Self-Attention GAN (arXiv 1805.08318), trained by this project to\
+{kind} generator of Self-Attention GAN (arXiv 1805.08318), trained by this project to\
  study the paper, not to make good pictures: base width
-{scale["channels"]}, {score["step"]:,} updates of batch {scale["batch_size"]}, attention at {places},\
+{scale["channels"]}, {score["step"]:,} updates of batch {scale["batch_size"]}, {network},\
  recipe `{record["recipe"]}`.
 
-* **Use**: `repro sample {file} --n 64 --class 3 --seed 0 --out grid.png`; in Python\
+* **Use**: `repro sample {file} --n 64{" --class 3" if classes else ""} --seed 0 --out grid.png`; in Python\
  `repro.reports.export.generator(path)` gives the configuration and the network,
-  which takes latents (B, {scale["z_dim"]}) and classes (B,) below {config["num_classes"]},\
+  which takes latents (B, {scale["z_dim"]}) and classes (B,) below {config["num_classes"]}\
+{"" if classes else " (which it ignores)"},\
  and gives images in -1 .. 1.
 * **Training data**: {made["images"]:,} images, SHA-256 of images and labels\
  `{made["data_fingerprint"][:16]}…`.\
  Their licence applies to what is made of them.
 * **Selection**: the {runs.SELECTION} of this run.
 * **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`,\
- code {provenance.revision(record)}.
+ code {", then ".join(provenance.revisions(record))}.
 * **Limits**: small, briefly trained, scored with\
  the features of {labels.EXTRACTOR_LABELS[of["extractor"]]};\
  the scores compare with no published ones unless these are Inception's.

@@ -120,7 +120,8 @@ def _row_page(
         "## Runs",
     ]
     for seed, record in found.items():
-        made, run, code = record["provenance"], study.run(name, seed), provenance.revision(record)
+        made, run = record["provenance"], study.run(name, seed)
+        code = ", then ".join(provenance.revisions(record))
         page.append(
             f"**Seed {seed}**: [run.json](seed{seed}/run.json), {record['status']} at step {record['step']:,}"
             f" after {made['wall_seconds'] / 60:.1f} minutes in {made['precision']} on {made['device']}"
@@ -228,7 +229,7 @@ def differences(results: Path) -> str:
     shown = ledger.drop(columns="field").replace({"True": "yes", "False": "no", "None": "none"})
     for study in measured:
         shown[f"Δ FID ({labels.SHORT_LABELS[study.preset.extractor]}), preset {study.preset.name}"] = (
-            _effect_by_field(study, ledger["field"])
+            _effect_by_field(study, dict(zip(ledger["field"], ledger["item"], strict=True)))
         )
     page = [
         "# Differences",
@@ -242,7 +243,7 @@ def differences(results: Path) -> str:
         (
             "Δ is the change of FID, in per cent, from turning that one setting of `released_code` into the"
             " other source's, with its 95 % interval over training seeds; negative is better. A dash: not"
-            " measured alone. Batch norm's momentum is 0.01 there, for the 0.1 of the short presets; averages"
+            " measured. Batch norm's momentum is 0.01 there, for the 0.1 of the short presets; averages"
             " are shortened with the budget. Measured by "
             + ", ".join(
                 f"[{s.preset.name}]({s.preset.name}/{paper.RECIPE_TABLE.notebook}.ipynb)" for s in measured
@@ -258,8 +259,8 @@ def differences(results: Path) -> str:
     return "\n\n".join(page) + "\n"
 
 
-def _effect_by_field(study: Study, fields: pd.Series) -> list[str]:
-    """For each recipe field the effect of the row that changes it alone."""
+def _effect_by_field(study: Study, items: dict[str, str]) -> list[str]:
+    """For each recipe field the effect of the row that changes it, alone or with the fields named."""
     found = effects(study, paper.RECIPE_TABLE).set_index("row")
     knobs = {
         name: row.name
@@ -273,6 +274,9 @@ def _effect_by_field(study: Study, fields: pd.Series) -> list[str]:
             return "–"
         line = found.loc[knobs[name]]
         interval = "" if line["low"] != line["low"] else f" ({line['low']:+.1f} to {line['high']:+.1f} %)"
-        return f"{line['difference']:+.1f} %{interval}"
+        others = [items[other] for other in knobs if knobs[other] == knobs[name] and other in items]
+        others.remove(items[name])
+        beside = f", together with {' and '.join(others)}" if others else ""
+        return f"{line['difference']:+.1f} %{interval}{beside}"
 
-    return [cell(name) for name in fields]
+    return [cell(name) for name in items]

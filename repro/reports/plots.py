@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import matplotlib.pyplot as plt
@@ -213,6 +214,7 @@ def validation(frame: pd.DataFrame, generated: pd.DataFrame, preset: Preset) -> 
     """
     from ..checks.validation import FAMILIES, family
 
+    preset = dataclasses.replace(preset, extractor=frame.attrs["extractor"])
     noise = frame[frame["set"] == "uniform noise"].iloc[0]
     final = generated[generated["step"] == generated["step"].max()]
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.6), layout="constrained")

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,33 +121,30 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
 
     def news() -> dict[str, bytes]:
         """The files that are new or changed since they were sent."""
-        stamps = (
-            {}
-            if shared
-            else {f: (run.folder / f).stat().st_mtime_ns for f in SENT if (run.folder / f).exists()}
-        )
-        changed = [f for f, stamp in stamps.items() if seen.get(f) != stamp]
-        seen.update(stamps)
-        return {f: (run.folder / f).read_bytes() for f in changed}
+        files = {}
+        for file in () if shared else SENT:
+            with suppress(FileNotFoundError):  # while a checkpoint makes room for the next
+                stamp = (run.folder / file).stat().st_mtime_ns
+                if seen.get(file) != stamp:
+                    files[file], seen[file] = (run.folder / file).read_bytes(), stamp
+        return files
 
     def report(with_files: bool) -> bool:
         """Tell the driver that the run lives, with new files or without; says whether it should stop."""
         return ray.get(board.report.remote(name, node, news() if with_files else {}))
 
-    words = command(
-        job["preset"],
-        job["row"],
-        job["seed"],
-        out,
-        (job["deadline"] - time.time()) / 60,
-        job["data"],
-        Execution(**job["execution"]),
-    )
+    minutes = (job["deadline"] - time.time()) / 60
+    of_run = (job["preset"], job["row"], job["seed"], out, minutes, job["data"])
+    words = command(*of_run, Execution(**job["execution"]))
     with (run.folder / "train.log").open("ab") as f:
         process = subprocess.Popen(
             words, stdout=f, stderr=f, env=os.environ | job["environment"], preexec_fn=dies_with_parent
         )
-    _watch(process, report)
+    try:
+        _watch(process, report)
+    finally:  # also where the driver is gone
+        process.terminate()
+        process.wait()
     return process.returncode, last_line(run.folder / "train.log")
 
 

@@ -208,14 +208,26 @@ class Study:
         """
         out = []
         for task in tasks:
-            run = self.run(task.row, task.seed)
-            record = run.read()
-            if record is not None:  # the data are not read here, so what they decide is not compared
-                known = {k: record["config"].get(k) for k in ("num_classes", "data_fingerprint")}
-                run.check_same(dataclasses.replace(task.config, **known))
+            record = self._checked(task)
             if record is None or record["status"] not in runs.FINISHED:
                 out.append(task)
         return out
+
+    def finished(self, row: str, seed: int) -> dict | None:
+        """The record of a finished run; None where there is none. Raises ReproError when the folder holds a
+        run of another configuration.
+        """
+        record = self._checked(Task(row, seed, configure(rows()[row], self.preset, seed)))
+        return record if record and record["status"] in runs.FINISHED else None
+
+    def _checked(self, task: Task) -> dict | None:
+        """The record of a task's run. Raises ReproError for one of another configuration."""
+        run = self.run(task.row, task.seed)
+        record = run.read()
+        if record is not None:  # the data are not read here, so what they decide is not compared
+            known = {k: record["config"].get(k) for k in ("num_classes", "data_fingerprint")}
+            run.check_same(dataclasses.replace(task.config, **known))
+        return record
 
     def write_real(self, loaded) -> None:
         """A sheet of training images like the runs' samples. loaded: images.ImageData."""

@@ -174,7 +174,13 @@ class Training:
     def _prepare_scores(self) -> None:
         keep_best(self.run, self.record)
         self.scorer = Scorer(self.config, self.data, self.device)
-        self.record["definition"] = self.scorer.definition | {"samples": self.preset.samples}
+        definition = self.scorer.definition | {"samples": self.preset.samples}
+        if self.record["scores"] and self.record["definition"] != definition:
+            raise ReproError(
+                f"{self.run.folder} has scores by another definition ({self.record['definition']}; now"
+                f" {definition}): give it the same --data, or move it away."
+            )
+        self.record["definition"] = definition
         self.record["real"], self.record["noise"] = self.scorer.real, self.scorer.noise
         self.run.write(self.record)
 

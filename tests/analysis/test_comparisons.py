@@ -15,6 +15,18 @@ from repro.errors import ReproError
 from tests.analysis.helpers import GOOD, LEVELS, judged, pair, scaled, with_status
 
 
+def test_a_run_of_another_configuration_is_not_looked_at(study_of, declare):
+    study = pair(study_of, declare, GOOD, GOOD)
+    run = study.run("residual_16", 1)
+    record = run.read()
+    config = record["config"] | {"recipe": record["config"]["recipe"] | {"lr_g": 0.5}}
+    run.write(record | {"config": config})
+    with pytest.raises(
+        ReproError, match=r"residual_16/seed1 holds a run of another configuration \(recipe.lr_g"
+    ):
+        c.judge(study)
+
+
 def test_a_look_by_hand(study_of, declare):
     """Three seeds: Welch's interval of ln FID at the level of the first look of ten."""
     better, worse = [100, 101, 102], [200, 204, 203]
@@ -137,7 +149,8 @@ def test_a_missing_score_is_one_sentence(study_of, declare):
     )
     remarks = {(j.metric, j.comparison.rows[0]): j.remark for j in judged(study, "C6")}
     assert (
-        remarks["intra_fid", "acgan"] == "intra_fid was not measured in every run"
+        remarks["intra_fid", "acgan"]
+        == "intra_fid is missing or not above 0 in a run, so it has no logarithm"
         and not remarks["fid", "acgan"]
     )
 
@@ -198,7 +211,7 @@ def test_c1_counts_collapses_once_at_the_most_seeds(study_of, declare):
     assert v.verdicts(with_status(study, sn_d=range(4)), "C1")["verdict"].item() == s.OPEN  # p = .09
     line = v.verdicts(with_status(study, sn_d=range(8)), "C1").iloc[0]
     assert (
-        line["verdict"] == s.SUPPORTED and "SN on D: 8 of 10 runs collapsed (44% to 97%)" in line["finding"]
+        line["verdict"] == s.SUPPORTED and "SN on D: 8 of 10 runs broke down (44% to 97%)" in line["finding"]
     )
     study = declare(study_of({"sn_d": GOOD, "sn_g_d": GOOD}))
     assert v.verdicts(with_status(study, sn_g_d=range(8)), "C1")["verdict"].item() == s.CONTRADICTED
@@ -215,7 +228,7 @@ def test_c1_ends_early_only_where_no_seed_left_could_decide_it(study_of, declare
     seven = declare(study_of({"sn_d": GOOD[:7], "sn_g_d": GOOD[:7]}))
     with_status(seven, sn_d=[0])
     assert not waits(seven) and outcome(seven) == s.OPEN
-    assert "SN on D: 1 of 7 runs collapsed" in v.verdicts(seven, "C1")["finding"].item()
+    assert "SN on D: 1 of 7 runs broke down" in v.verdicts(seven, "C1")["finding"].item()
 
 
 def test_c1_is_contradicted_at_the_level_of_a_claim_of_its_comparisons(study_of, declare):

@@ -32,7 +32,7 @@ def test_effects_near_noise_are_told_as_those_of_the_start(recipe_study):
         run = study.run("attention_16", seed)
         run.write(run.read() | {"noise": {"fid": 219.0}})
     said = e.effects_in_words(study, paper.RECIPE_TABLE)
-    assert "FID without a change is 110, and half of random noise's is 110: so early" in said
+    assert "FID without a change is 110, and half of random noise's is 110: this early" in said
 
 
 def test_effects_are_ranked_as_factors(study_of):
@@ -44,6 +44,9 @@ def test_effects_are_ranked_as_factors(study_of):
 def test_effects_of_one_seed_have_no_interval_and_of_no_reference_there_are_none(study_of):
     one = e.show_effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
     assert one.iloc[0]["95 % interval"] == "–"
+    study = study_of({"attention_16": [100], "none": [110], "knob_init": [90], "knob_flip": [80]})
+    said = e.effects_in_words(study, paper.RECIPE_TABLE)
+    assert "none of 2 single settings, 2 of them without an interval; one" in said
     assert forests.effects(study_of({"attention_16": [100], "none": [110]}), paper.RECIPE_TABLE)
 
 

@@ -1,12 +1,11 @@
 """What a study found, in sentences that hold whatever the numbers are."""
 
-import copy
 import dataclasses
 import shutil
 
 import pytest
 
-from repro import paper
+from repro import paper, runs
 from repro.analysis import answer, findings, sections
 from repro.errors import ReproError
 from repro.studies.study import Study
@@ -49,6 +48,12 @@ def test_a_collapsed_run_is_counted_and_its_row_not_ordered(study_of):
     study = study_of({"sn_d": [100, 90], "sn_g_d": [80, 80]})
     change(study, only=("sn_d", 1), status="collapsed")
     assert "SN on D alone broke down**: 1 of 2" in text(study, "figure3")
+    change(
+        study_of({"sn_d": [100, 90], "sn_g_d": [80, 80], "none": [70, 70]}),
+        only=("sn_d", 1),
+        status="diverged",
+    )
+    assert "verdict. Left out, as a run broke down: SN on D." in text(study, "report")
 
 
 def test_every_notebook_but_the_scores_has_findings_of_its_name():
@@ -58,11 +63,10 @@ def test_every_notebook_but_the_scores_has_findings_of_its_name():
         findings.found(Study("rehearsal", executor="none"), "no such")
 
 
-def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_of):
+def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_of, another):
     study = study_of({"none": [100]})
     assert "mirrored" in sections.setup(study).data
-    photographs = dataclasses.replace(study.preset, dataset="cifar10")
-    study.preset = photographs
+    study = another(study, "photographs", dataset="cifar10")
     assert "mirrored" not in sections.setup(study).data
     assert sections.table(study, paper.TABLE2).data.startswith("*No run of")
     assert sections.averaged(study, paper.TABLE1) is None and sections.extractors(study, paper.TABLE1) is None
@@ -112,19 +116,20 @@ def test_entropies_near_that_of_equal_weights_keep_the_digit_that_tells_them_apa
     assert "close to uniform" in text and said in text and "each of 2 runs" in text
 
 
-def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, declare):
+def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, declare, another):
     fids = {"none": [100.0, 104.0, 97.0], "attention_8": [101.0, 104.0, 97.0]}
     fids["attention_16"] = [100.0, 104.0, 98.0]
     first = declare(study_of(fids))
-    again = copy.copy(first)
-    again.preset = dataclasses.replace(first.preset, seed_offset=10)
+    again = another(first, "again", seed_offset=10)
     lines = answer.answers([first, again]).splitlines()
     assert lines[0].startswith("* **Does attention help?") and lines[0].endswith(
-        "Preset `rehearsal`, on fresh seeds."
+        "Preset `again`, on fresh seeds."
     )
-    assert lines[1].startswith("* **An earlier study, `rehearsal`, prompted this one: open.** Att")
+    assert lines[1].startswith(
+        "* **An earlier study, `rehearsal`, prompted this one. Its verdict: open.** Att"
+    )
     assert "pairs" not in lines[1]  # which no plan declared
-    shutil.rmtree(first.run("none", 2).folder)  # two seeds are no look
+    shutil.rmtree(again.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()
     assert "on fresh seeds" not in lines[0] and "prompted" not in "".join(lines)
 
@@ -160,9 +165,18 @@ def test_hours_of_a_processor_are_not_told_of_runs_on_a_gpu(study_of, declare):
     assert answer.cost_of_more(study, j) == ""
 
 
-def test_the_next_command_is_of_the_same_data_and_folder(study_of, declare):
+def test_the_next_command_is_of_the_same_data_and_folder(study_of, declare, another, monkeypatch):
     """Pasted as it stands, it goes on with this study."""
     study = declare(study_of({"none": [100], "attention_8": [90], "attention_16": [90]}))
     study.data = "my photos"
     said = findings.next_step(study)
-    assert f"--preset rehearsal --data 'my photos' --out {study.out} --until-settled" in said
+    assert f"`repro reproduce --preset rehearsal --out {study.out} --until-settled` trains more" in said
+    study = another(study, "photographs", dataset="cifar10")
+    said = findings.next_step(study)
+    assert f"--preset photographs --data 'my photos' --out {study.out} --until-settled" in said
+    study.data = None
+    assert "--preset photographs --data FOLDER" in findings.next_step(study)
+    monkeypatch.setattr(runs, "PROJECT", study.out.parent)
+    study.out = study.out.rename(study.out.parent / "results")
+    said = findings.next_step(study)
+    assert said.startswith("With results/photographs copied into outputs/, `repro") and "--out" not in said

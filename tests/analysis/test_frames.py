@@ -8,6 +8,7 @@ import pytest
 
 from repro import paper
 from repro.analysis import frames, labels, setting, tables
+from repro.commands import studies
 from repro.errors import ReproError
 from repro.reports import pictures, plots
 from repro.scoring import attention
@@ -141,7 +142,7 @@ def test_scores_of_two_definitions_are_never_mixed(study_of):
         frames.summary(study, paper.TABLE1)
 
 
-def test_differences_to_a_reference(study_of, tmp_path):
+def test_differences_to_a_reference(study_of, tmp_path, capsys):
     here = study_of({"none": [100], "attention_16": [90]})
     assert (frames.difference_to(here, here, ["table1"])["difference"] == 0).all()
     record = here.run("none", 0).read()
@@ -155,6 +156,11 @@ def test_differences_to_a_reference(study_of, tmp_path):
     ]
     empty = Study("rehearsal", 1, executor="none", out=str(tmp_path / "nothing"))
     assert frames.difference_to(here, empty, ["table1"]).empty
+    other.run("none", 0).write(record | {"config": record["config"] | {"data_fingerprint": "photos"}})
+    with pytest.raises(ReproError, match="different ways"):
+        frames.difference_to(here, other, ["table1"])
+    studies._print_difference(here, other, ["table1"])
+    assert "Not compared with results/rehearsal: The runs of table1 were" in capsys.readouterr().out
 
 
 def with_attention(study, values, row="attention_16"):

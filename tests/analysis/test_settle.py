@@ -1,6 +1,7 @@
 """The adaptive study: which runs are next, where it stops, and that a stop in the middle changes nothing."""
 
 import json
+import shutil
 
 import pytest
 
@@ -164,7 +165,7 @@ def test_without_a_plan_nothing_says_when_it_is_settled(tmp_path, capsys):
     )
 
 
-def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, capsys):
+def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, capsys, monkeypatch):
     out = str(tmp_path)
     assert command(["plan", "--preset", "cifar10-stress", "--most-seeds", "5", "--out", out]) == 0
     raw = json.loads((tmp_path / "cifar10-stress" / "plan.json").read_text())
@@ -182,6 +183,10 @@ def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, cap
         command(["plan", "--preset", "cifar10", "--most-seeds", "2", "--out", out]) == 2
         and "at least 3" in capsys.readouterr().err
     )
+    monkeypatch.setattr(runs, "PROJECT", tmp_path / "project")
+    shutil.copytree(tmp_path / "rehearsal", tmp_path / "project" / "outputs" / "rehearsal")
+    assert command(["plan", "--preset", "rehearsal"]) == 2  # where runs are trained by default
+    assert "outputs/rehearsal holds runs already" in capsys.readouterr().err
 
 
 C7 = {"claim": "C7", "measure": "attention", "row": "attention_16", "block": "G"}
@@ -204,6 +209,7 @@ C7 = {"claim": "C7", "measure": "attention", "row": "attention_16", "block": "G"
         ({"comparisons": []}, "is not a plan"),
         ({"comparisons": [C7 | {"measure": "endpoints"}]}, "is not a plan"),
         ({"comparisons": [C7 | {"budgets": ["G update"]}]}, "is not a plan"),
+        ({"comparisons": [C7 | {"pared": True}]}, "is not a plan"),
         ({"margin": -1}, "is not a plan"),
         ({"schema": 9}, "is not a plan"),
     ],

@@ -141,6 +141,9 @@ def test_intra_kid_stands_in_where_no_run_has_intra_fid(study_of, declare):
         and set(v.comparisons(study).query("claim == 'C6'")["comparison"].str.rsplit(", ", n=1).str[1])
         == {"FID (Lite0)", "IS (Lite0)", "intra KID (Lite0)"}
     )
+    beside = v.comparisons(study).query("claim == 'C6'").set_index("comparison")["paper"]
+    assert beside[beside.index.str.contains("intra")].isna().all()  # the paper has no intra KID
+    assert beside["SAGAN against SNGAN-projection, FID (Lite0)"].notna().all()
 
 
 def declining(study_of, declare, worse, better=(200, 150, 120, 100)):
@@ -287,6 +290,10 @@ def test_studies_of_two_codes_are_named_and_of_two_extractors_refused(study_of, 
     record = run.read()
     run.write(record | {"provenance": record["provenance"] | {"code": {"sources": "other"}}})
     assert "2 revisions of the code (sources abc, sources other)" in v.in_words(study)
+    earlier = {"earlier_code": [{"sources": "third"}], "earlier_processor": ["another"]}
+    run.write(record | {"provenance": record["provenance"] | earlier})
+    assert "2 revisions of the code (sources abc, sources third)" in v.in_words(study)
+    assert "2 kinds of processor (a processor: seeds 0 to 9, another: seeds 0)" in v.in_words(study)
     run.write(record | {"definition": record["definition"] | {"extractor": "inception"}})
     with pytest.raises(ReproError, match="scored in different ways"):
         c.judge(study)

@@ -159,6 +159,11 @@ def test_an_estimate_adds_up(monkeypatch, capsys):
     of_distances = 3600.0  # an hour a score
     scored, _ = estimate.estimate(preset, 1, 1)
     assert hours(scored, "scoring") == [5, 3, 3, 9]
+    stress, _ = estimate.estimate(PRESETS["cifar10-stress"], 1, 1)  # its own table, not Tables 1 and 2
+    assert stress[""].tolist() == ["Stress", "whole study"] and stress["runs"].tolist() == [6, 6]
+    assert (
+        "6 runs (6 distinct rows, 1 seeds)" in estimate.scaling(PRESETS["cifar10-stress"], [1], 1e3, 1)[1][0]
+    )
 
 
 def test_an_estimate_of_data_without_classes_is_refused(capsys):

@@ -111,6 +111,11 @@ def test_runs_of_another_processor_widen_the_tolerances_and_never_narrow_them(tw
     assert largest["scores.fid"] == {"4": 8.0} and largest["scores.is"] == {"4": 0.5}
     assert largest["history.loss_d"] == {"1": 0.1}  # 0.08 apart
     assert regression.widen(reference, now, [task]) == ["another"]  # counted once
+    run = now.run(task.row, task.seed)
+    record = run.read()
+    run.write(record | {"config": record["config"] | {"attention_at": [8]}})
+    with pytest.raises(ReproError, match="of another configuration .*attention_at"):
+        regression.widen(reference, now, [task])
     shutil.rmtree(now.folder)
     with pytest.raises(ReproError, match="no finished run"):
         regression.widen(reference, now, [task])

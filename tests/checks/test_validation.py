@@ -1,6 +1,7 @@
 """Scores of damaged real images worsen with the damage."""
 
 import dataclasses
+import json
 
 import pandas as pd
 import pytest
@@ -52,9 +53,34 @@ def test_validation_is_computed_once_and_shown(rehearsal, tmp_path, capsys):
     path.write_text(path.read_text().replace("uniform noise", "noise that is uniform"))
     study = Study("rehearsal", out=str(tmp_path), executor="none")
     assert "noise that is uniform" in set(validation.stored(study)["set"])
+    kept = path.read_text()
+    path.write_text(kept.replace('"data_fingerprint": "', '"data_fingerprint": "other'))
+    assert cli.run(words) == 2 and "holds scores of other data: move it away" in capsys.readouterr().err
     path.unlink()
     with pytest.raises(ReproError, match="repro validate --preset rehearsal computes it"):
         validation.stored(study)
+
+
+def test_runs_stand_beside_damaged_images_only_where_they_were_scored_alike(study_of):
+    study = study_of({"none": [100, 110]})
+    assert validation.generated(study).empty  # nothing is known of the damaged images
+    run = study.run("none", 0)
+    record = run.read()
+    alike = {"extractor": "efficientnet_lite0", "references": 20, "samples": 10}
+    for name, value in [
+        ("extractor", "inception"),
+        ("references", 5),
+        ("samples", 5),
+        ("data_fingerprint", "o"),
+    ]:
+        kept = alike | {"data_fingerprint": None} | {name: value}
+        validation.path_of(study, "efficientnet_lite0").write_text(json.dumps(kept | {"sets": []}))
+        assert validation.generated(study).empty, name
+    kept = alike | {"data_fingerprint": None, "sets": []}
+    validation.path_of(study, "efficientnet_lite0").write_text(json.dumps(kept))
+    assert set(validation.generated(study)["seed"]) == {0, 1}
+    run.write(record | {"definition": record["definition"] | {"samples": 11}})
+    assert set(validation.generated(study)["seed"]) == {1}
 
 
 def test_another_extractor_is_shown_beside_the_usual_one(tmp_path, monkeypatch, capsys):

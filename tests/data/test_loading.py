@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -189,6 +190,11 @@ def test_bad_sources_are_refused_in_one_sentence(folder, tmp_path):
     (tmp_path / "only-test").mkdir()
     (tmp_path / "only-test" / "test-0.parquet").write_bytes(b"x")
     refused(tmp_path / "only-test", "train*.parquet")
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    refused(tmp_path / "photo.jpg", "photo.jpg", "a file that is none", "--data")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    datasets.Dataset.from_dict({"image": [], "label": []}, features).to_parquet(str(tmp_path / "no.parquet"))
+    refused(tmp_path / "no.parquet", "hold no images")
 
 
 def test_a_file_that_is_not_an_image_is_named(folder):

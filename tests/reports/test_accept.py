@@ -105,8 +105,7 @@ def test_verdicts_are_those_of_all_seeds_where_a_folder_holds_the_new_one_alone(
 
 
 def test_accept_takes_the_plan_along_and_refuses_another(study_of, declare, tmp_path):
-    new = declare(study_of({"none": [200]}))
-    new.real_path.write_bytes(b"sheet")
+    new = declare(study_of({"none": [200]}))  # without a sheet of real images, as in a folder of copied runs
     target = Study("rehearsal", executor="none", out=str(tmp_path / "results"))
     accept.accept(new, target, "With its plan.", notebooks=False)
     path = target.folder / "plan.json"

@@ -53,6 +53,15 @@ def test_an_exported_generator_draws_what_was_scored(trained_run, tmp_path):
     )
 
 
+def test_a_card_tells_whether_the_generator_knows_classes(study_of):
+    record = study_of({"recipe_heykeetae": [100], "none": [100]}).run("recipe_heykeetae", 0).read()
+    record["provenance"] |= {"images": 10, "data_fingerprint": "abc"}
+    record["recipe"] = "heykeetae"
+    card = export.model_card(record, "rehearsal", record["best"], "g.safetensors")
+    assert "An unconditional generator" in card and "--n 64 --seed 0" in card
+    assert "(which it ignores)" in card and "the DCGAN pair of heykeetae, recipe" in card
+
+
 def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys):
     export.export(trained_run, tmp_path / "g.safetensors")
 

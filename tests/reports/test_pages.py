@@ -27,11 +27,13 @@ def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
 
 
 def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
-    study = recipe_study()
+    study = recipe_study(knob_average=[100, 121], knob_slow_bn=[100, 122])
     (study.folder / "recipes.ipynb").write_text("{}")
     page = pages.differences(tmp_path)
     line = next(line for line in page.splitlines() if line.startswith("| init "))
     assert "+36.9 % (" in line and "orthogonal" in line
+    together = [line for line in page.splitlines() if ", together with " in line]
+    assert len(together) == 4 and "together with" not in line  # two fields each
     assert "| Adam beta1" not in page  # alike everywhere
     assert "D's power iteration" in page and "one an update" in page
 

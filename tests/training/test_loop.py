@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from repro import provenance, runs
+from repro.errors import ReproError
 from repro.networks import losses
 from repro.training import checkpoint, loop, stop
 from tests.training.helpers import same_weights, steady, train_in
@@ -185,6 +186,26 @@ def test_steps_before_the_first_one_to_score_are_not_scored(make_config, shapes_
         4,
         5,
     ]
+
+
+def test_a_run_that_would_be_scored_otherwise_is_refused(
+    make_config, shapes_data, tmp_path, light_scores, monkeypatch
+):
+    """Such as by fewer references: earlier scores would be taken for scores by the new definition."""
+    config, original, calls = make_config(score_every=2), loop.update_g, []
+
+    def stop_at_step_3(*a):
+        calls.append(a)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*a)
+
+    monkeypatch.setattr(loop, "update_g", stop_at_step_3)
+    with pytest.raises(runs.Interrupted, match="step 3"):
+        train_in(tmp_path, config, shapes_data)
+    monkeypatch.setattr(loop.Scorer, "definition", {"extractor": "none", "references": 7})
+    with pytest.raises(ReproError, match="has scores by another definition .* give it the same --data"):
+        train_in(tmp_path, config, shapes_data)
 
 
 def test_a_run_of_two_code_revisions_names_both(
