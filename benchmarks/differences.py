@@ -79,7 +79,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     loaded = loading.load(PRESETS[given.preset], given.data or None)
-    row = study.rows()["attention_16"]
+    row, precision = study.rows()["attention_16"], updates.native_precision("bf16")
     for name, changes in VARIANTS.items():
         config = images.with_data(study.configure(row, PRESETS[given.preset]), loaded)
         config = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes))
@@ -96,8 +96,8 @@ def main() -> None:
                     flush=True,
                 )
             of_d, of_g = draws.draws(config, batches, step)
-            updates.update_d(config, g, d, optimisers[1], *of_d, "bf16")
-            updates.update_g(config, g, d, optimisers[0], *of_g, "bf16")
+            updates.update_d(config, g, d, optimisers[1], *of_d, precision)
+            updates.update_g(config, g, d, optimisers[0], *of_g, precision)
     x = g.eval()(latents(config.preset.z_dim, 0, 0, 64), torch.arange(64) % config.num_classes).detach()
     error = (x.float() + 1) * 127.5 - torch.from_numpy(to_uint8(x)).permute(0, 3, 1, 2)
     print(f"8-bit rounding: rms {error.square().mean().sqrt():.3f} grey levels")

@@ -1,8 +1,9 @@
 """The drill of a lent GPU, in the order in which its answers matter: `python -m benchmarks.gpu` (`make gpu`).
 
 tests, those marked gpu; speed, one run and several at once, and a score of 50,000 images; study, the rows of
-a preset, several at once on one GPU, each step a CUDA graph; pack, what is brought back. Each goes on where
-an earlier call stopped it. Without a GPU the same with the smallest preset, as a rehearsal (docs/gpu.md).
+a preset, several at once on one GPU, each step a CUDA graph; pack, what is brought back. The study goes on
+where an earlier call stopped it. Without a GPU the same with the smallest preset, as a rehearsal
+(docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from repro import parallel, runs
 from repro.checks import bench
 from repro.checks.bench import Line
 from repro.config import Config
+from repro.errors import choose
 from repro.execution import Execution
 from repro.networks import resnet
 from repro.presets import PRESETS
@@ -65,19 +67,23 @@ def shared_gpu(wanted: bool):
     if not (wanted and GPU):
         yield False
         return
-    os.environ |= {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps", "CUDA_MPS_LOG_DIRECTORY": "/tmp/mps-log"}
-    for name in ("/tmp/mps", "/tmp/mps-log"):
-        Path(name).mkdir(exist_ok=True)
+    folders = {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps", "CUDA_MPS_LOG_DIRECTORY": "/tmp/mps-log"}
+    os.environ |= folders
+    for folder in folders.values():
+        Path(folder).mkdir(exist_ok=True)
     try:
         running = subprocess.call(["nvidia-cuda-mps-control", "-d"]) == 0
     except FileNotFoundError:
         running = False
+    if not running:
+        print("CUDA's Multi-Process Service does not run here.", flush=True)
     try:
         yield running
     finally:
         if running:
             subprocess.run(["nvidia-cuda-mps-control"], input=b"quit\n", check=False)
-        del os.environ["CUDA_MPS_PIPE_DIRECTORY"]
+        for name in folders:
+            del os.environ[name]
 
 
 def steps_in(seconds: float, preset: str, graphed: bool, barrier) -> float:
@@ -245,7 +251,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--to", default=str(OUT / "back"), help="where pack writes")
     args = parser.parse_args(words)
     OUT.mkdir(parents=True, exist_ok=True)
-    codes = [phases[name](args) for name in args.phase]
+    codes = [phases[choose("phase", name, phases)](args) for name in args.phase]
     return next((code for code in codes if code), 0)
 
 

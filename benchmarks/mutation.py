@@ -27,6 +27,8 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
+from repro import provenance
+
 ROOMS = ("networks", "training", "scoring", "data", "analysis")
 LARGE = (
     *("torch._dynamo", "torchvision", "torch_fidelity", "timm", "datasets", "pandas", "scipy.stats"),
@@ -121,7 +123,7 @@ def draw(session, seed, mutants, rooms):
     for room, found in places.items():
         random.seed(f"{seed} {room}")
         ordered = sorted(found)
-        for place in random.sample(ordered, mutants // len(ROOMS)):
+        for place in random.sample(ordered, mutants // len(rooms)):
             # cosmic-ray fails to replace exceptions with a dot in the name: the next place instead.
             while found[place][0].mutations[0].operator_name.endswith("ExceptionReplacer"):
                 place = ordered[ordered.index(place) + 1]
@@ -184,14 +186,17 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     for name in LARGE:
         importlib.import_module(name)
-    measured = options.out / "baseline.json"
+    code = provenance.code_revision()["sources"]  # places and lines are of one code
+    measured = options.out / f"baseline-{code}.json"
     if not measured.exists():
         if not (process := os.fork()):
             Baseline(options.limit).measure(measured)
             os._exit(0)
         os.waitpid(process, 0)
     baseline = json.loads(measured.read_text())
-    name = f"{'-'.join(options.rooms)}-{options.seed}-{options.mutants}.sqlite"
+    name = f"{'-'.join(options.rooms)}-{options.seed}-{options.mutants}-{code}.sqlite"
+    if options.survivors and pytest.main([*PYTEST, *options.survivors]):
+        raise SystemExit(f"These tests fail, or are not there, without a mutant: {options.survivors}.")
     session = WorkDB(options.out / name, WorkDB.Mode.create)
     if not session.num_work_items:
         draw(session, options.seed, options.mutants, options.rooms)

@@ -42,7 +42,7 @@ class Light(torch.nn.Module):
         return torch.relu(F.adaptive_avg_pool2d(x, 16).flatten(1) @ self.projection)
 
     def forward(self, images: torch.Tensor):
-        """As repro.features: uint8 (B, 3, H, W) to features and class probabilities."""
+        """As repro.scoring.features: uint8 (B, 3, H, W) to features and class probabilities."""
         return {"": self.of_resized(features.resize(images, 299))}, torch.full((len(images), 2), 0.5)
 
 

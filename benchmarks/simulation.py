@@ -1,5 +1,5 @@
-"""How often the study's verdicts are wrong, and what they find: made-up studies judged by repro.statistics
-(docs/statistics.md, docs/pilot.md).
+"""How often the study's verdicts are wrong, and what they find: made-up studies judged by
+repro.analysis.statistics (docs/statistics.md, docs/pilot.md).
 
 python -m benchmarks.simulation              the tables of docs/statistics.md
 python -m benchmarks.simulation --studies N  with so many made-up studies a line

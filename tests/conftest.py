@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from repro import provenance, runs
+from repro import paper, provenance, runs
 from repro.analysis import drafting
 from repro.checks import regression
 from repro.data import images, loading
@@ -15,6 +15,7 @@ from repro.presets import PRESETS
 from repro.recipes import Recipe
 from repro.studies import study
 from repro.studies.study import Study, configure, rows, run_name
+from repro.training import loop
 
 LONG = ("test_kills", "test_cli", "test_parallel", "test_cluster")  # files of tests
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -55,6 +56,22 @@ def trained_by_check():
         regression.discard_stale(study, tasks)
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def trained(trained_by_check, rehearsal, shapes_data):
+    """Folders of finished runs of the rehearsal: those of `make check`, or trained here."""
+
+    def folders(out, *names):
+        of = Study("rehearsal", executor="none", out=str(out))
+        tasks = [task for task in of.tasks(paper.ALL_TABLES) if task.row in names]
+        trained_by_check(of, tasks)
+        for task in of.unfinished(tasks):
+            config = images.with_data(task.config, shapes_data)
+            loop.train(config, shapes_data, of.run(task.row, task.seed), task.row)
+        return [of.run(name, 0).folder for name in names]
+
+    return folders
 
 
 @pytest.fixture

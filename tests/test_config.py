@@ -179,7 +179,7 @@ def test_every_recipe_is_what_its_column_of_the_ledger_says():
         assert not wrong, (name, wrong)
 
 
-def test_the_readme_shows_the_ledger():
+def test_the_page_of_recipes_shows_the_ledger():
     """`repro report --from results/smoke` writes it anew."""
     assert readme.ledger_table() in (runs.PROJECT / "docs" / "recipes.md").read_text()
 

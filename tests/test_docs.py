@@ -10,13 +10,14 @@ from repro import cli, runs
 from repro.presets import PRESETS
 from repro.reports import readme
 
-PAGES = [runs.PROJECT / "README.md", *sorted((runs.PROJECT / "docs").glob("*.md"))]
+PAGES = [*sorted(runs.PROJECT.glob("[CR]*.md")), *sorted((runs.PROJECT / "docs").glob("*.md"))]
 
 
-def test_every_test_that_the_fault_table_names_exists():
-    text = (runs.PROJECT / "docs" / "faults.md").read_text()
-    named = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)`", text)
-    assert len(named) > 25
+@pytest.mark.parametrize("page, least", [("faults", 26), ("cluster", 10)])
+def test_every_test_that_a_fault_table_names_exists(page, least):
+    text = (runs.PROJECT / "docs" / f"{page}.md").read_text()
+    named = re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)", text)
+    assert len(named) >= least and not re.search(r"`test_\w+[`\[]", text)  # each with its file
     for file, name in named:
         assert f"def {name}(" in (runs.PROJECT / "tests" / file).read_text(), name
     assert (runs.PROJECT / "benchmarks" / "kills.py").exists()
@@ -26,7 +27,7 @@ def commands(text):
     """Every command line of repro in code: in a block, or in a line's back quotes."""
     blocks = re.findall(r"^```\n(.*?)^```", text, re.S | re.M)
     joined = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    inline = re.findall(r"`([^`]+)`", re.sub(r"^```\n.*?^```", "", text, flags=re.S | re.M))
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```\w*\n.*?^```", "", text, flags=re.S | re.M))
     for line in joined + inline:
         found = re.match(r"\s*(?:\.venv/bin/)?repro ([a-z]\w*)(.*)", line)
         if found:

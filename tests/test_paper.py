@@ -43,7 +43,7 @@ def test_published_numbers_stand_in_one_file_only():
         if p.value != round(p.value)
     }
     pattern = re.compile("|".join(rf"(?<![\d.]){re.escape(n)}(?!\d)" for n in numbers))
-    sources = [*runs.PROJECT.glob("repro/*.py"), *runs.PROJECT.glob("notebooks/*.ipynb")]
+    sources = [*runs.PROJECT.glob("repro/**/*.py"), *runs.PROJECT.glob("notebooks/*.ipynb")]
     found = {
         p.name: pattern.findall(p.read_text())
         for p in sources

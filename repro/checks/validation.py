@@ -207,6 +207,18 @@ def in_words(frame: pd.DataFrame) -> list[str]:
     return [*out, f"FID of endless many real images would be {extrapolated(frame):.1f}, not 0."]
 
 
-def rank_correlation(one: pd.DataFrame, other: pd.DataFrame) -> float:
-    """Spearman's correlation of two extractors' FIDs over the same sets."""
-    return float(one["fid"].corr(other["fid"], method="spearman"))
+def beside_inception(study: Study) -> str:
+    """How far the order of the sets by Lite0's FID is that by Inception's, where both were scored."""
+    lite0, inception = read(study, "efficientnet_lite0"), read(study, "inception")
+    if lite0 is None or inception is None:
+        return "Not scored with Inception here: its weights were not on the machine that made this study."
+    order = lite0["fid"].corr(inception["fid"], method="spearman")
+    return f"Spearman's rank correlation of the two FIDs over {len(lite0)} sets: {order:.3f}"
+
+
+def named_values(frame: pd.DataFrame) -> dict[str, float]:
+    """FID by the name of a set, rounded to what a regression should notice; for checks of printed text."""
+    return {
+        f"{line.set} {line.strength:g} ({line.images})": float(f"{line.fid:.5g}")
+        for line in frame.itertuples()
+    }

@@ -21,7 +21,7 @@ from repro.training import draws, updates
 
 
 def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
-    """Fifty steps in float64 from equal weights and draws: fused and channels-last here, written out in
+    """Twenty steps in float64 from equal weights and draws: fused and channels-last here, written out in
     benchmarks/plain_loop.py.
 
     The plain loop gets the released code's power iteration: v, then u, once an update (PyTorch's runs u, then
@@ -47,7 +47,7 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
     optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
     batches = Batches(shapes_data, 16, 0, False)
     double = lambda update: [t.double() if t.is_floating_point() else t for t in update]
-    for step in range(50):
+    for step in range(20):
         of_d, of_g = map(double, draws.draws(config, batches, step))
         loss_d, loss_g = (
             updates.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0],

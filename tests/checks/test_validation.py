@@ -49,9 +49,12 @@ def test_validation_is_computed_once_and_shown(rehearsal, tmp_path, capsys):
     assert cli.run(words) == 0
     notebook = (tmp_path / "rehearsal" / "metrics.ipynb").read_text()
     assert "uniform noise" in notebook and "extrapolated to endless many" in notebook
+    assert "Not scored with Inception here" in notebook and "'real 0 (" in notebook
     path = tmp_path / "rehearsal" / "metrics-efficientnet_lite0.json"
-    path.write_text(path.read_text().replace("uniform noise", "noise that is uniform"))
     study = Study("rehearsal", out=str(tmp_path), executor="none")
+    path.with_name("metrics-inception.json").write_text(path.read_text())
+    assert validation.beside_inception(study).endswith("sets: 1.000")
+    path.write_text(path.read_text().replace("uniform noise", "noise that is uniform"))
     assert "noise that is uniform" in set(validation.stored(study)["set"])
     kept = path.read_text()
     path.write_text(kept.replace('"data_fingerprint": "', '"data_fingerprint": "other'))

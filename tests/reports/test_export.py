@@ -10,17 +10,12 @@ from repro import cli, runs
 from repro.reports import export
 from repro.scoring import metrics
 from repro.scoring.sampling import sample
-from repro.training import checkpoint, loop
+from repro.training import checkpoint
 
 
 @pytest.fixture(scope="module")
-def trained_run(tmp_path_factory, rehearsal, shapes_data):
-    from repro.data import images
-    from repro.studies import study
-
-    folder = tmp_path_factory.mktemp("out") / "rehearsal/runs/weight_average/seed0"
-    config = images.with_data(study.configure(study.rows()["weight_average"], rehearsal), shapes_data)
-    loop.train(config, shapes_data, runs.Run(folder), "weight_average")
+def trained_run(tmp_path_factory, trained):
+    (folder,) = trained(tmp_path_factory.mktemp("out"), "weight_average")
     return folder
 
 

@@ -10,8 +10,6 @@ from repro.errors import ReproError
 from repro.reports import files, pages, readme
 from repro.studies.study import Study
 
-# --- the recipes
-
 
 def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
     changes = setting.changes(
@@ -21,9 +19,6 @@ def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
     assert changes["random flips"] == "flip True" and changes["Adam beta2 0.9"] == "beta2 0.9"
     assert "bn_momentum 0.01" in changes["BN momentum 0.01"] and "network dcgan" in changes["heykeetae"]
     assert changes.drop("released_code").nunique() == len(changes) - 1
-
-
-# --- attention
 
 
 def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
@@ -36,9 +31,6 @@ def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_
     assert len(together) == 4 and "together with" not in line  # two fields each
     assert "| Adam beta1" not in page  # alike everywhere
     assert "D's power iteration" in page and "one an update" in page
-
-
-# --- the paper as data
 
 
 def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):

@@ -10,7 +10,6 @@ from repro import cli, runs
 from repro.data import sheets
 from repro.networks import resnet
 from repro.scoring import attention
-from repro.training import loop
 
 
 def map_of(choose, queries=16, keys=16, images=1):
@@ -145,20 +144,19 @@ def test_the_picture_shows_what_is_attended():
         assert np.abs(panel[y, x].astype(int) - colour).max() <= 16, (y, x)  # of 255: JPEG
 
 
-def test_the_command_looks_at_a_checkpoint_again(tmp_path, make_config, shapes_data, capsys):
-    config = make_config("attention_16", samples=20)
-    record = loop.train(config, shapes_data, runs.Run(tmp_path / "run"), "attention_16")
-    kept = [(tmp_path / "run" / name) for name in ("attention.jpg", "attention.npz")]
+def test_the_command_looks_at_a_checkpoint_again(tmp_path, trained, capsys):
+    folder, without = trained(tmp_path, "attention_16", "none")
+    record = runs.Run(folder).read()
+    kept = [folder / name for name in ("attention.jpg", "attention.npz")]
     before = [path.read_bytes() for path in kept]
     for path in kept:
         path.unlink()
-    assert cli.run(["attention", str(tmp_path / "run")]) == 0
+    assert cli.run(["attention", str(folder)]) == 0
     assert [path.read_bytes() for path in kept] == before
     assert f"{record['attention'][-1]['entropy']['G 16x16']:.3f}" in capsys.readouterr().out
 
-    loop.train(make_config("none", samples=20), shapes_data, runs.Run(tmp_path / "none"), "none")
-    for folder, words in (("none", "no attention"), ("nowhere", "no checkpoint")):
-        assert cli.run(["attention", str(tmp_path / folder)]) == 2
+    for other, words in ((without, "no attention"), (tmp_path / "nowhere", "no checkpoint")):
+        assert cli.run(["attention", str(other)]) == 2
         assert words in capsys.readouterr().err
 
 

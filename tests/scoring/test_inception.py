@@ -1,6 +1,4 @@
-"""Inception's whole path with random weights in both libraries' forms, and the handling of the published
-files.
-"""
+"""Inception's whole path with random weights in both libraries' forms."""
 
 import os
 
@@ -231,9 +229,3 @@ def test_resizing_batches_equals_clean_fids_image_by_image(size):
     ours = features.resize(torch.from_numpy(images).permute(0, 3, 1, 2), 299)
     theirs = np.stack([build_resizer("clean")(image) for image in images])
     assert np.abs(ours.permute(0, 2, 3, 1).numpy() - theirs).max() < 1e-3 * 255
-
-
-# --- the files
-
-
-# --- repro score

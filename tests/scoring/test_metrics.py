@@ -123,12 +123,3 @@ def test_diversity_sees_a_collapse_within_classes():
     images, labels = rng.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8), np.arange(100) % 10
     assert metrics.diversity(images, labels) > 60
     assert metrics.diversity(images[labels], labels) == 0  # one picture a class
-
-
-# --- the real data are scored first
-
-
-# --- real images
-
-
-# --- images whose quality is known

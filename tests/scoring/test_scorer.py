@@ -39,16 +39,12 @@ def test_reference_statistics_are_cached_and_a_damaged_cache_is_made_again(
 
 def test_the_scores_of_real_images(make_config, shapes_data):
     """Real images against the statistics of real images: near nothing, and fully consistent."""
-    scores = Scorer(make_config(references=400), shapes_data)(
-        np.array(shapes_data.images[:400]), shapes_data.labels[:400]
-    )
+    scorer, labels = Scorer(make_config(references=400), shapes_data), shapes_data.labels[:400]
+    scores = scorer(np.array(shapes_data.images[:400]), labels)
     assert scores["consistency"] == scores["consistency_mirrored"] == scores["consistency_turned"] == 1
     assert scores["diversity"] == pytest.approx(1, abs=0.05) and scores["is"] > 3
     noise = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), dtype=np.uint8)
-    assert (
-        scores["fid"]
-        < 0.3 * Scorer(make_config(references=400), shapes_data)(noise, shapes_data.labels[:400])["fid"]
-    )
+    assert scores["fid"] < 0.3 * scorer(noise, labels)["fid"]
 
 
 def fresh_cache(monkeypatch, tmp_path):
@@ -245,6 +241,7 @@ def test_uneven_and_missing_classes_are_drawn_as_told():
     assert uneven.sum() == 1000 and uneven[0] / uneven[9] == pytest.approx(5, rel=0.4)
 
 
+@pytest.mark.slow  # by day test_cluster compares scores of processes
 def test_two_processes_score_alike(tmp_path):
     """The same run scored in a process of its own: equal to the last digit."""
     import subprocess
@@ -267,36 +264,31 @@ def test_two_processes_score_alike(tmp_path):
     assert one == other and "fid" in one
 
 
-def test_bounds_of_one_reference_are_not_taken_for_anothers(
-    make_config, shapes_data, monkeypatch, tmp_path, cheap_second
-):
-    fresh_cache(monkeypatch, tmp_path)
-    few, many = (Scorer(make_config(references=count), shapes_data) for count in (200, 400))
+def test_bounds_of_one_reference_are_not_taken_for_anothers(make_config, cheap):
+    few, many = (Scorer(make_config(references=count), coloured(1000, 1)) for count in (200, 400))
     assert few.real["fid"] != many.real["fid"] and few.noise["fid"] != many.noise["fid"]
     assert few.real_diversity != many.real_diversity
 
 
-def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(
-    make_config, shapes_data, monkeypatch, tmp_path, cheap_second
-):
+def test_real_images_of_uneven_classes_have_no_intra_fid_and_samples_have(make_config, monkeypatch, cheap):
     """Held-out images are a random draw: at CIFAR-10's size one class has 485 of the 500 images that are
     needed.
     """
-    fresh_cache(monkeypatch, tmp_path)
     monkeypatch.setattr(metrics, "MINIMUM_PER_CLASS", 12)
     monkeypatch.setattr(metrics, "KID_PER_CLASS", 12)
-    scorer = Scorer(make_config(samples=120, references=300), shapes_data)
+    data = coloured(1000, 1)
+    scorer = Scorer(make_config(samples=120, references=300), data)
     assert "intra_fid" not in scorer.real and "intra_kid" not in scorer.real and "intra_fid" in scorer.noise
-    of = np.concatenate([np.flatnonzero(shapes_data.labels == k)[:12] for k in range(10)])
-    images, labels = shapes_data.images[of], shapes_data.labels[of]
+    of = np.concatenate([np.flatnonzero(data.labels == k)[:12] for k in range(10)])
+    images, labels = data.images[of], data.labels[of]
     scores = scorer(images, labels)
-    assert scores["intra_fid"] > 0 and list(scores["kid_by_class"]) == list(shapes_data.class_names)
+    assert scores["intra_fid"] > 0 and list(scores["kid_by_class"]) == list(data.class_names)
     assert scores["intra_kid"] == pytest.approx(np.mean(list(scores["kid_by_class"].values())))
     k = 3  # a class's KID is its own images' against its own references, whatever the order of the samples
     features = lambda images: extraction.extract(scorer.extractor, images, len(images)).in_order("")
     alone = pairs.scores(
-        features(shapes_data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k])
+        features(data.images[scorer.chosen[scorer.labels == k]]), features(images[labels == k])
     )["kid"]
-    assert scores["kid_by_class"][shapes_data.class_names[k]] == pytest.approx(alone, abs=1e-4)
+    assert scores["kid_by_class"][data.class_names[k]] == pytest.approx(alone, abs=1e-4)
     order = np.random.default_rng(0).permutation(len(images))
     assert scorer(images[order], labels[order])["intra_kid"] == pytest.approx(scores["intra_kid"], abs=1e-4)
