@@ -204,6 +204,7 @@ def effects(study: Study, table: paper.Table) -> Figure:
         xlabel=f"change of {heading} against {reference}, per cent; left of 0: better",
     )
     axis.invert_yaxis()
-    caption(figure, study, table.title, f"up to {frame['seeds'].max()} seeds a row")
+    fewest, most = frame["seeds"].min(), frame["seeds"].max()
+    caption(figure, study, table.title, f"{'up to ' if fewest < most else ''}{most} seeds a row")
     legend(figure, 2)
     return finished(figure)
