@@ -90,8 +90,8 @@ def effects_in_words(study: Study, table: paper.Table) -> str:
     found = [r for r in references if "fid" in r.get("final", {})]
     mean, bound = float(np.mean([r["final"]["fid"] for r in found])), frames.half_of_noise(found)
     early = (
-        f" FID without a change is {mean:,.0f}, and half of random noise's is {bound:,.0f}: this early a"
-        " change says how fast a model starts, not where it ends."
+        f" FID without a change is {mean:,.0f}, and half of random noise's is {bound:,.0f}: this early,"
+        " a change says how fast a model starts, not where it ends."
         if mean >= bound
         else ""
     )

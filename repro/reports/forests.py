@@ -38,7 +38,7 @@ def comparisons(study: Study, brief: bool = False) -> Figure:
     several = frame.groupby(["claim", "comparison"])["budget"].transform("size") > 1
     maps = frame["measure"] == "attention"
     figure = _panels([frame[~several & ~maps], frame[several], frame[maps]], narrow=brief)
-    if figure.axes and len(frame):
+    if len(frame):
         metric = labels.heading(plan.read(study).metric, study.preset)
         what = metric if brief else "the comparisons behind the verdicts"
         caption(figure, study, f"{setting.data_name(study)}, {study.preset.resolution} px: {what}", HOW)

@@ -32,7 +32,7 @@ def test_effects_near_noise_are_told_as_those_of_the_start(recipe_study):
         run = study.run("attention_16", seed)
         run.write(run.read() | {"noise": {"fid": 219.0}})
     said = e.effects_in_words(study, paper.RECIPE_TABLE)
-    assert "FID without a change is 110, and half of random noise's is 110: this early" in said
+    assert "FID without a change is 110, and half of random noise's is 110: this early, a change" in said
 
 
 def test_effects_are_ranked_as_factors(study_of):
