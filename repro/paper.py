@@ -218,9 +218,19 @@ _PUBLISHED_RECIPES = {
     },
 }
 _KNOBS = (
-    ("average", "average of G's weights", dict(ema_decay=0.9999, ema_start=2000), "as BigGAN-PyTorch"),
+    (
+        "average",
+        "average of G's weights",
+        dict(ema_decay=0.9999, ema_start=2000),
+        "BigGAN-PyTorch's decay and start; batch norm's statistics are those of G itself, as in mmgeneration",
+    ),
     ("init", "orthogonal init", dict(init="orthogonal"), "as StudioGAN"),
-    ("sn_cbn", "SN on the cBN tables", dict(sn_cbn=True), "as StudioGAN"),
+    (
+        "sn_cbn",
+        "SN on the cBN tables",
+        dict(sn_cbn=True),
+        "as StudioGAN, with its start: gains are 1 plus the table, and tables start at random",
+    ),
     ("beta2", "Adam beta2 0.9", dict(beta2=0.9), "as the paper's text"),
     ("flip", "random flips", dict(flip=True), "as StudioGAN"),
     ("no_pool", "keys and values not pooled", dict(attention_pool=False), "as the paper's text"),

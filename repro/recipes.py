@@ -64,7 +64,7 @@ class Recipe:
     ema_decay: float | None = None  # of G's parameters, used for sampling; None: no average
     ema_start: int = 0  # G updates before averaging starts
     # average buffers too: batch norm's averages, and power-iteration vectors, from which evaluation iterates
-    # once more
+    # as often as an update does
     ema_buffers: bool = later(False)
     flip: bool = False  # random horizontal flips of the real images
     # or "dcgan": the second codebase's pair, with attention in places of its own

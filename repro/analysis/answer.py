@@ -29,7 +29,8 @@ def answers(studies: Sequence[Study]) -> str:
         *_beside_residual_blocks(first),
         *uniform(first, [paper.TABLE1]),
         luck,
-        where_it_holds(first, seeds=False),
+        where_it_holds(first, seeds=False)
+        + (f" All but the first point's are of `{first.preset.name}`." if again else ""),
     ]
     return "\n".join(f"* {line}" for line in lines if line)
 
@@ -74,7 +75,7 @@ def _answer(study: Study) -> str:
     """Whether attention helps, by how much, how sure and what would tell more."""
     plan = read_plan(study)
     verdict = verdicts(study, "C4")["verdict"].item()
-    verdict = no_difference(plan) if verdict == NO_DIFFERENCE else verdict
+    verdict = verdict.replace(NO_DIFFERENCE, no_difference(plan))
     told = [
         text
         for j in _on_attention(study)

@@ -38,7 +38,8 @@ class Judged:
     reader has to know beside it. needed: the seeds after which the interval is as narrow as the margin
     at the present spread (None: more than the plan has). broken: runs of `seeds` that broke down, by row.
     published: the paper's own difference in logarithms, by what it is of. exploratory: the last look at the
-    differences of runs of equal seed, where the plan does not declare them; in no verdict.
+    differences of runs of equal seed, where the plan does not declare them and one code on one machine made
+    both; in no verdict.
     """
 
     comparison: Comparison
@@ -165,7 +166,8 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
         return judged(looks={}, remark="all seeds have equal scores, so there is no spread and no interval")
     needed = [seeds_needed(*of, *declared) for of in judging]
     undeclared = c.measure == "endpoint" and not c.paired and len(pairs) == 1
-    exploratory = looks(*pairs.values(), [1.0], *declared)[-1] if undeclared else None
+    can_pair = undeclared and not any(frames.made_differently(found))
+    exploratory = looks(*pairs.values(), [1.0], *declared)[-1] if can_pair else None
     return judged(
         outcome=outcomes[-1],
         remark=remark,

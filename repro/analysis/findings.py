@@ -258,7 +258,7 @@ def where_it_holds(study: Study, notebook: str = "", seeds: bool = True) -> str:
     count = setting.seeds(study, notebook if notebook in paper.WITH_NOTEBOOK else "")
     of_seeds = f" and {count} training seed{'' if count == '1' else 's'} a row" if seeds else ""
     return (
-        f"These figures are for {setting.data_name(study)} at {p.resolution} pixels, networks of base width"
+        f"These figures are for {setting.data_name(study)} at {p.resolution} pixels, width"
         f" {p.channels}{' and' if not seeds else ','} {p.steps:,} updates of batch {p.batch_size}{of_seeds}."
         " Other scales may differ."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
@@ -55,18 +55,25 @@ def check_scored_alike(what: str, found: Iterable[dict]) -> None:
 
 
 def check_made_alike(found: dict[str, list[dict]]) -> None:
-    """Raise ReproError when runs of equal seed that are compared with one another differ in what made them:
-    their difference would be the machine's as well. found: by row, records in the order of seeds.
+    """Raise ReproError where `made_differently` finds a seed."""
+    for seed, differ in made_differently(found):
+        raise ReproError(
+            f"The runs of training seed {seed} ({', '.join(found)}) are compared with one another and"
+            f" differ in what made them ({', '.join(differ)}): move their folders away and train them"
+            " again, by one code on one machine."
+        )
+
+
+def made_differently(found: dict[str, list[dict]]) -> Iterator[tuple[int, list[str]]]:
+    """The training seeds whose runs differ in what made them, and in what: the difference of two such runs is
+    the machine's as well. found: by row, records in the order of seeds.
     """
     for seed, of_seed in enumerate(zip(*found.values(), strict=False)):
         first, *others = map(provenance.made_by, of_seed)
-        differ = [name for name in provenance.MADE_BY if any(made[name] != first[name] for made in others)]
-        if differ:
-            raise ReproError(
-                f"The runs of training seed {seed} ({', '.join(found)}) are compared with one another and"
-                f" differ in what made them ({', '.join(differ)}): move their folders away and train them"
-                " again, by one code on one machine."
-            )
+        if differ := [
+            name for name in provenance.MADE_BY if any(made[name] != first[name] for made in others)
+        ]:
+            yield seed, differ
 
 
 def unavailable(row: paper.Row, preset: Preset) -> str | None:

@@ -259,13 +259,14 @@ def changed(before: dict, now: dict) -> dict[str, list]:
 
 
 def check_declared(before: dict, now: dict, seeds: int) -> None:
-    """Raise ReproError where a plan differs from the one that verdicts were made by and its list of changes
-    does not say so.
+    """Raise ReproError where a plan differs from the one that verdicts were made by and the entries that its
+    list of changes has got since do not name every field that does.
     """
-    fields = changed(before, now)
-    if fields and len(now.get("changes", ())) <= len(before.get("changes", ())):
+    added = now.get("changes", [])[len(before.get("changes", ())) :]
+    told = {field for change in added for field in change["fields"]}
+    if fields := [name for name in changed(before, now) if name not in told]:
         raise ReproError(
             f"The plan of {now['preset']} changed after {seeds} seeds had run ({', '.join(fields)}): add to"
             f' its "changes" an entry {{"date": ..., "after_seeds": {seeds}, "fields":'
-            f' {json.dumps(list(fields))}}}, and its verdicts are headed "exploratory".'
+            f' {json.dumps(fields)}}}, and its verdicts are called "exploratory".'
         )

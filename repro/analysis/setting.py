@@ -57,9 +57,10 @@ def scale(study: Study) -> str:
                     if record["definition"].get("real_split") in TEST_SPLITS
                     else "other training images"
                 )
+                as_many = "as many" if noise["images"] == real["images"] else f"{noise['images']:,}"
                 return (
                     f"{heading('fid', study.preset)} of {real['images']:,} {others} {real['fid']:.1f},"
-                    f" of as many images of noise {noise['fid']:,.1f}; {heading('is', study.preset)}"
+                    f" of {as_many} images of noise {noise['fid']:,.1f}; {heading('is', study.preset)}"
                     f" {real['is']:.2f} and {noise['is']:.2f}"
                 )
     return ""

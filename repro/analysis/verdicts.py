@@ -19,6 +19,7 @@ from .statistics import CONTRADICTED, OPEN, any_false
 from .tables import to_markdown
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
+EXPLORATORY = " (exploratory)"  # after a verdict by a plan that changed
 MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
 COLUMNS = ("claim", "statement", "verdict", "finding")
 UNITS = (
@@ -53,6 +54,7 @@ def verdicts(study: Study, *names: str) -> pd.DataFrame:
             verdict, finding = NOT_TRIED, "The study's plan has no comparison for it."
         else:
             verdict, finding = of_claim([j.outcome for j in own]), _finding(own, plan, study)
+            verdict += EXPLORATORY if plan.changes else ""
             if own[0].comparison.analogue:
                 finding = f"Tried on an analogue: {own[0].comparison.analogue}. {finding}"
         lines.append((claim.name, claim.statement, verdict, finding))
@@ -107,7 +109,7 @@ def _by_budget(own: list[Judged], plan: Plan, study: Study) -> list[str]:
     ahead = {budget: [float(j.look(budget).estimate) > 0 for j in own if j.looks] for budget in budgets}
     parts = [f"{sum(of)} of {len(of)} at equal {labels.BUDGETS[budget]}" for budget, of in ahead.items()]
     return [
-        f"As the paper claims: {', '.join(parts)}. A claim has to hold at every budget.",
+        f"Estimates in the paper's direction: {', '.join(parts)}. A claim has to hold at every budget.",
         *(brief(j, study) + remark(j) for j in own if j.metric == plan.metric),
     ]
 

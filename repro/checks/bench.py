@@ -135,6 +135,7 @@ def write(lines: list[Line], repeats: int, path: Path) -> None:
     )
     text = (
         f"# Speed\n\nWritten by `repro bench`: medians of {repeats} turns on {made}. Of a shared machine only"
-        " the ratios mean something.\n\n"
+        " the ratios mean something. A ratio is the median of those of the turns, not that of the"
+        " medians.\n\n"
     )
     runs.write_atomically(path.with_suffix(".md"), (text + to_markdown(table(lines)) + "\n").encode())

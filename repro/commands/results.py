@@ -22,6 +22,7 @@ def report(
     open_page: Annotated[bool, typer.Option("--open", help="Show the report in the browser.")] = False,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
+    from ..reports import accept as accepting
     from ..reports import files, readme
     from ..studies.notebooks import as_page
     from ..studies.study import Study
@@ -34,8 +35,10 @@ def report(
             f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name}"
             " trains them."
         )
+    before = accepting.reported_verdicts(study)
     files.write_notebooks(study, names, folder)
     if folder == runs.PROJECT / "results" / study.preset.name:
+        accepting.write_judged_again(study, before)
         readme.renew(runs.PROJECT)
     say_in_brief(study, folder)
     if open_page:

@@ -20,8 +20,8 @@ from .files import write_notebooks
 from .readme import renew
 
 CHANGELOG = (
-    "# Changelog of results\n\nWritten by `repro accept`: settings, verdicts and final scores that moved,"
-    " newest first.\n"
+    "# Changelog of results\n\nWritten by `repro accept`, and by `repro report` where verdicts move:"
+    " settings, verdicts and final scores that moved, newest first.\n"
 )
 
 
@@ -44,15 +44,28 @@ def verdicts_of(target: Study) -> dict[str, str]:
     return dict(verdicts(Study.in_folder(str(target.folder))).set_index("claim")["verdict"])
 
 
-def _moved_verdicts(before: dict[str, str], after: dict[str, str]) -> list[str]:
+def reported_verdicts(target: Study) -> dict[str, str]:
+    """The verdict on each claim that its last report made; none where it has none."""
+    path = target.folder / "verdicts.json"
+    reported = json.loads(path.read_text())["claims"] if path.exists() else {}
+    return {claim: of["verdict"] for claim, of in reported.items()}
+
+
+def write_judged_again(target: Study, before: dict[str, str]) -> None:
+    """Put an entry on top of the changelog where verdicts are no longer those `before`: today's code judges
+    runs by other rules than the code of the last report, or in other words.
+    """
+    if moved := _moved_verdicts(before, verdicts_of(target)):
+        write_changes(target, "Reported again, by the runs that are there.", [moved])
+
+
+def _moved_verdicts(before: dict[str, str], after: dict[str, str]) -> str:
     moved = [
         f"{claim} from “{before[claim]}” to “{now}”"
         for claim, now in after.items()
         if before.get(claim, now) != now
     ]
-    if moved:
-        return [f"Verdicts that moved: {', '.join(moved)}."]
-    return ["No verdict moved."] if before else []
+    return f"Verdicts that moved: {', '.join(moved)}." if moved else ""
 
 
 def write_changes(target: Study, why: str, told: list[str]) -> None:
@@ -123,7 +136,8 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     for path in (study.real_path, *study.folder.glob("metrics-*.json")):
         if path.exists():  # not in a folder of runs that were copied
             shutil.copyfile(path, target.folder / path.name)
-    write_changes(target, why, told + _moved_verdicts(before, verdicts_of(target)))
+    moved = _moved_verdicts(before, verdicts_of(target)) or ("No verdict moved." if before else "")
+    write_changes(target, why, [*told, *filter(None, [moved])])
     if notebooks:
         whole = Study.in_folder(str(target.folder))
         write_notebooks(whole, whole.finished_tables(), target.folder)

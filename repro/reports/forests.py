@@ -123,7 +123,7 @@ def _forest(axis: Axes, frame: pd.DataFrame, band: str) -> None:
         axis.set(xticks=[100 * math.log(f) for f in factors], xticklabels=[f"x{f:g}" for f in factors])
         axis.set_xlabel("gain as a factor; right of 1: as claimed", fontsize=10)
     else:
-        axis.set_xlabel("gain in per cent; right of 0: as claimed", fontsize=10)
+        axis.set_xlabel("gain (100 times the logarithm of the ratio); right of 0: as claimed", fontsize=10)
 
 
 def _name(axis: Axes, frame: pd.DataFrame, above: bool) -> None:
@@ -173,7 +173,7 @@ def _papers(axis: Axes, frame: pd.DataFrame, reach: float) -> None:
         side = math.copysign(1, value)
         arrow = ("", " \N{RIGHTWARDS ARROW}") if side > 0 else ("\N{LEFTWARDS ARROW} ", "")
         axis.annotate(
-            f"{arrow[0]}paper: {value:+.0f} %{arrow[1]}",
+            f"{arrow[0]}paper: x{math.exp(value / 100):.2f}{arrow[1]}",
             (side * reach, y - 0.12),
             ha="right" if side > 0 else "left",
             va="bottom",

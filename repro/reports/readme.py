@@ -12,7 +12,7 @@ from ..analysis import setting, tables
 from ..analysis.answer import answers, leading
 from ..analysis.findings import at_noise_in_words
 from ..analysis.plan import read as read_plan
-from ..analysis.statistics import OPEN
+from ..analysis.statistics import OPEN, any_false
 from ..analysis.verdicts import NOT_TRIED, comparisons, hours_of, verdicts
 from ..studies.study import Study
 from . import figures, forests, pages
@@ -50,7 +50,7 @@ def reread(project: Path) -> dict[str, bool]:
 def texts(project: Path) -> dict[Path, str]:
     """The pages that `renew` writes, by path."""
     found, studies = pages.texts(project / "results"), pages.studies(project / "results")
-    generated = {"README.md": answer(studies), "docs/learned.md": [learned(studies)]}
+    generated = {"README.md": answer(studies), "docs/learned.md": learned(studies)}
     for name, lines in (generated | {"docs/recipes.md": [ledger_table()]}).items():
         path, (begin, end) = project / name, BLOCKS[name]
         text = path.read_text() if path.exists() else ""
@@ -88,9 +88,9 @@ def judged(studies: list[Study]) -> list[Study]:
     return first + [study for study in found if study not in first]
 
 
-def learned(studies: list[Study]) -> str:
+def learned(studies: list[Study]) -> list[str]:
     """Every claim that a study with a plan has tried: the verdict, on how many seeds, what the runs took, and
-    how many seeds would tell more.
+    how many seeds would tell more; and how likely it is that one of the verdicts is false.
     """
     lines = []
     for study in studies:
@@ -112,16 +112,29 @@ def learned(studies: list[Study]) -> str:
                     ),
                 }
             )
-    table = pd.DataFrame(lines)
+    if not lines:
+        return ["No study with a plan yet."]
+    return [
+        tables.to_markdown(pd.DataFrame(lines).sort_values("claim", kind="stable")),
+        _any_false(judged(studies)),
+    ]
+
+
+def _any_false(shown: list[Study]) -> str:
+    """The chance that one of the verdicts of all studies is false, where nothing differs."""
+    plans = [read_plan(study) for study in shown]
+    tested = [len(own) for plan in plans for c in claims.CLAIMS if (own := plan.of(c.name))]
+    alpha = max(plan.alpha for plan in plans)
     return (
-        tables.to_markdown(table.sort_values("claim", kind="stable"))
-        if lines
-        else "No study with a plan yet."
+        f"These are {len(tested)} verdicts, each tested at {alpha:.0%}. If nothing differed in any study, the"
+        " chance that at least one claim is wrongly supported or contradicted would be about"
+        f" {any_false(tested, alpha):.0%} where comparisons are independent, and at most about"
+        f" {min(1, len(tested) * alpha):.0%}."
     )
 
 
 def _seeds(needed: float, verdict: str, most: int) -> str:
-    if verdict != OPEN:
+    if not verdict.startswith(OPEN):
         return "–"
     return f"{needed:.0f}" if needed == needed else f"more than {most}"
 

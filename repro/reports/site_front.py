@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from .. import paper, runs
 from ..analysis import answer, frames
-from ..analysis.verdicts import NOT_TRIED, in_words
+from ..analysis.verdicts import EXPLORATORY, NOT_TRIED, in_words
 from ..studies.study import Study, run_name
 from . import pages, readme, site_html
 
@@ -91,7 +91,7 @@ def _cards(judged: list[Study]) -> list[dict]:
     for name, table in found.items():
         for line in table[table["verdict"] != NOT_TRIED].itertuples():
             card = cards.setdefault(line.claim, {"claim": line.claim, "statement": line.statement, "of": []})
-            tone = line.verdict.replace(" ", "-")
+            tone = line.verdict.removesuffix(EXPLORATORY).replace(" ", "-")
             card["of"].append({"study": name, "verdict": line.verdict, "tone": tone, "finding": line.finding})
     return [cards[claim] for claim in sorted(cards)]
 

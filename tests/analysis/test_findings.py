@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from repro import paper, runs
-from repro.analysis import answer, findings, sections
+from repro.analysis import answer, findings, sections, setting
 from repro.errors import ReproError
 from repro.studies.study import Study
 from tests.analysis.helpers import GOOD, change, scaled
@@ -129,9 +129,19 @@ def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, decla
         "* **An earlier study, `rehearsal`, prompted this one. Its verdict: open.** Att"
     )
     assert "pairs" not in lines[1]  # which no plan declared
+    assert lines[-1].endswith("Other scales may differ. All but the first point's are of `rehearsal`.")
     shutil.rmtree(again.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()
     assert "on fresh seeds" not in lines[0] and "prompted" not in "".join(lines)
+    assert "All but the first" not in lines[-1]
+
+
+def test_the_scale_says_how_many_images_the_noise_has(study_of):
+    study, image = study_of({"none": [100]}), {"fid": 50.0, "is": 9.0, "images": 500}
+    change(study, real=image, noise=image | {"fid": 2000.0})
+    assert "of 500 other training images 50.0, of as many images of noise 2,000.0" in setting.scale(study)
+    change(study, noise=image | {"images": 5000})
+    assert "of 5,000 images of noise" in setting.scale(study)
 
 
 def test_no_difference_names_its_margin_in_the_answer(study_of, declare):

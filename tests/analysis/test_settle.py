@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from repro import runs
 from repro.analysis import comparisons, settle
@@ -54,9 +56,6 @@ def recorded(study_of, declare, tmp_path, monkeypatch):
 def first_settled(better, worse, most, of=2):
     """By hand: the first look of two rows whose interval is clear of 0 or inside the margin."""
     import math
-
-    import numpy as np
-    from scipy import stats
 
     for k in range(3, most + 1):
         a, b = np.log(better[:k]), np.log(worse[:k])
@@ -109,11 +108,13 @@ def test_fewer_seeds_may_be_asked_for_and_change_no_level(recorded):
     study, trained = recorded(most_seeds=10)
     settle.until_settled(study, 4, lambda line: None)
     assert max(seed for _, seed in trained) == 3
-    look = comparisons.judge(study)[0].looks["G updates"][0]
-    assert look.seeds == 3 and float(look.high - look.low) / 2 == pytest.approx(
-        float(look.least - look.estimate), rel=0.5
+    first = comparisons.judge(study)[0]
+    better, worse = (
+        np.log(TO_COME[row][:3]) for side in (True, False) for row in first.comparison.side(side)
     )
-    assert plans.read(study).most_seeds == 10
+    of_ten = stats.ttest_ind(worse, better, equal_var=False).confidence_interval(1 - s.nominal_levels(10)[3])
+    look = first.looks["G updates"][0]
+    assert (look.seeds, float(look.low), float(look.high)) == (3, *map(pytest.approx, of_ten))
 
 
 def test_each_look_says_what_is_settled_what_is_open_and_what_it_may_take(recorded):

@@ -136,7 +136,7 @@ def test_intra_kid_stands_in_where_no_run_has_intra_fid(study_of, declare):
     assert (
         line["verdict"] == s.SUPPORTED
         and line["finding"].startswith(
-            "All 6 comparisons: supported. As the paper claims: 6 of 6 at equal G updates,"
+            "All 6 comparisons: supported. Estimates in the paper's direction: 6 of 6 at equal G updates,"
         )
         and set(v.comparisons(study).query("claim == 'C6'")["comparison"].str.rsplit(", ", n=1).str[1])
         == {"FID (Lite0)", "IS (Lite0)", "intra KID (Lite0)"}
@@ -306,6 +306,8 @@ def test_a_plan_that_changed_is_exploratory(study_of, declare):
     assert "**Exploratory**: the plan changed on 2026-02-02 after 4 seeds had run (margin)." in v.in_words(
         study
     )
+    told = v.verdicts(study).set_index("claim")["verdict"]
+    assert told["C4"] == "open (exploratory)" and told["C3"] == v.NOT_TRIED
 
 
 def test_what_is_written_holds_the_plan_and_a_silent_change_is_refused(study_of, declare):
@@ -314,11 +316,12 @@ def test_what_is_written_holds_the_plan_and_a_silent_change_is_refused(study_of,
     raw = made["plan"] | {"margin": 0.2}
     with pytest.raises(ReproError, match=r'changed after 10 seeds had run \(margin\): add to its "changes"'):
         plan.check_declared(made["plan"], raw, made["seeds"])
-    plan.check_declared(
-        made["plan"],
-        raw | {"changes": [{"date": "", "after_seeds": 10, "fields": ["margin"]}]},
-        made["seeds"],
-    )
+    said = {"changes": [{"date": "", "after_seeds": 10, "fields": ["margin"]}]}
+    plan.check_declared(made["plan"], raw | said, made["seeds"])
+    with pytest.raises(ReproError, match=r"after 10 seeds had run \(alpha\)"):  # an entry that leaves it out
+        plan.check_declared(made["plan"], raw | said | {"alpha": 0.1}, made["seeds"])
+    with pytest.raises(ReproError, match=r"after 10 seeds had run \(alpha, margin\)"):  # an entry of before
+        plan.check_declared(made["plan"] | said, raw | said | {"alpha": 0.1}, made["seeds"])
     plan.check_declared(made["plan"], made["plan"], made["seeds"])
     assert made["claims"]["C5"]["comparisons"][0]["outcome"] == s.NO_DIFFERENCE
 

@@ -8,7 +8,7 @@ import pytest
 
 from repro import cli, runs
 from repro.errors import ReproError
-from repro.reports import accept
+from repro.reports import accept, files
 from repro.studies.notebooks import NOTEBOOKS
 from repro.studies.study import Study
 
@@ -102,6 +102,18 @@ def test_verdicts_are_those_of_all_seeds_where_a_folder_holds_the_new_one_alone(
     assert newest.count("from “") == sum(before[claim] != after[claim] for claim in before)
     accept.accept(new, committed, "The same again.", notebooks=False)
     assert "No verdict moved." in (committed.out / "CHANGELOG.md").read_text().split("## `rehearsal`")[1]
+
+
+def test_verdicts_that_a_new_report_changes_are_in_the_changelog(study_of, declare):
+    study = declare(study_of({"none": [200, 204, 199], "attention_8": [100, 101, 103]}))
+    files.write_report(study, study.folder)
+    reported = accept.reported_verdicts(study)
+    accept.write_judged_again(study, reported)
+    assert reported["C1"] == "open" and not (study.out / "CHANGELOG.md").exists()
+    accept.write_judged_again(study, reported | {"C1": "not testable"})
+    assert (
+        "Verdicts that moved: C1 from “not testable” to “open”." in (study.out / "CHANGELOG.md").read_text()
+    )
 
 
 def test_accept_takes_the_plan_along_and_refuses_another(study_of, declare, tmp_path):

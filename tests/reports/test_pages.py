@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from repro import paper
-from repro.analysis import frames, setting
+from repro.analysis import frames, plan, setting
 from repro.errors import ReproError
 from repro.reports import files, pages, readme
 from repro.studies.study import Study
@@ -22,13 +22,17 @@ def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
 
 
 def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
-    study = recipe_study(knob_average=[100, 121], knob_slow_bn=[100, 122])
+    study = recipe_study(knob_average=[100, 121], knob_slow_bn=[100, 122], knob_sn_cbn=[100, 123])
     (study.folder / "recipes.ipynb").write_text("{}")
     page = pages.differences(tmp_path)
     line = next(line for line in page.splitlines() if line.startswith("| init "))
     assert "+36.9 % (" in line and "orthogonal" in line
     together = [line for line in page.splitlines() if ", together with " in line]
-    assert len(together) == 4 and "together with" not in line  # two fields each
+    assert len(together) == 5 and "together with" not in line  # two fields each, and one that sets another
+    assert any(
+        line.startswith("| SN on the cBN tables ") and "together with cBN tables at the start" in line
+        for line in together
+    )
     assert "| Adam beta1" not in page  # alike everywhere
     assert "D's power iteration" in page and "one an update" in page
 
@@ -57,6 +61,18 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     )
 
 
+def test_the_index_links_the_executed_notebooks_of_no_table(study_of, tmp_path):
+    study = study_of({"none": [100]})
+    for name in ("table1_self_attention", "report", "figure6_samples", "report.failed"):
+        (study.folder / f"{name}.ipynb").write_text("{}")
+    page = pages.texts(tmp_path)[tmp_path / "README.md"]
+    assert (
+        "Its other notebooks: [Figure 6: samples by class, their neighbours, and the way between]"
+        "(rehearsal/figure6_samples.ipynb); [Report: every table, every claim, one page]"
+        "(rehearsal/report.ipynb)."
+    ) in page
+
+
 def test_the_summary_answers_for_each_data_set(study_of, declare):
     good = [100, 101, 102]
     study = study_of({"none": [2 * v for v in good], "attention_8": good, "attention_16": good})
@@ -78,6 +94,10 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     (first.folder / "report.csv").write_text("")
     again = another(first, "again", margin=0.5, seed_offset=10)
     assert readme.judged([first, again]) == [again, first]
+    tried = 2 * len({c.claim for c in plan.read(first).comparisons})
+    likely = readme.learned([first, again])[1]
+    assert f"These are {tried} verdicts, each tested at 5%." in likely
+    assert f"at most about {min(1, tried * 0.05):.0%}." in likely
     text = "\n".join(readme.answer([first, again]))
     assert "| no difference: `again`; open: `rehearsal` |" in text and "| not tried here |" in text
     assert text.index("* [`again`](results/again/report.md)") < text.index("* [`rehearsal`]")

@@ -7,7 +7,7 @@ import torch
 
 from repro import runs
 from repro.errors import ReproError
-from repro.training import loop
+from repro.training import checkpoint, loop
 from tests.training.helpers import same_weights, steady, train_in
 
 
@@ -37,6 +37,18 @@ def test_a_folder_of_another_configuration_is_refused_by_field(
     (tmp_path / "run.json").unlink()
     with pytest.raises(ReproError, match="checkpoint.*seed was 0 and is now 1"):
         train_in(tmp_path, make_config(seed=1), shapes_data)
+
+
+def test_a_run_that_goes_on_as_a_cuda_graph_steps_as_one(make_config, shapes_data, tmp_path, light_scores):
+    """The optimiser's state holds how it stepped before: a graph needs one that a graph can hold."""
+    config, run = make_config(), runs.Run(tmp_path)
+    train_in(tmp_path, config, shapes_data)
+    network = torch.nn.ParameterList(p.clone() for p in loop.build(config)[0].parameters())
+    for graphed in (True, False):
+        optimiser = torch.optim.Adam(network, capturable=graphed)
+        checkpoint.restore(run, config, {"optimiser_g": optimiser}, {"status": "", "provenance": {}}, "fp32")
+        assert [group["capturable"] for group in optimiser.param_groups] == [graphed]
+        assert optimiser.state[network[0]]["step"] == config.preset.steps
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
