@@ -2,6 +2,7 @@
 functions.
 """
 
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 
 from benchmarks import simulation
+from repro import runs
 from repro.analysis import statistics as s
 
 MARGIN = math.log(1.1)
@@ -172,13 +174,14 @@ def test_a_claim_of_six_comparisons_is_seldom_contradicted_by_chance():
 
 def test_the_rules_of_the_study_of_pairs():
     """Against docs/pilot.md: at a true difference as large as the margin, and false alarms without one."""
-    margin = simulation.PAIRED["margin"]
+    declared = json.loads((runs.PROJECT / "results/cifar10-cpu-paired/plan.json").read_text())
+    margin, most, first = (declared[name] for name in ("margin", "most_seeds", "first_look"))
+    assert simulation.PAIRED == dict(margin=pytest.approx(margin, abs=1e-5), most=most, first=first)
     of = simulation.power(np.random.default_rng(0), STUDIES, {"m": margin}, (0.032, 0.085), paired=True)
     narrow, wide = (line for _, line in of.iterrows())
     assert narrow[s.SUPPORTED] == pytest.approx(0.995, abs=0.005) and narrow[s.NO_DIFFERENCE] <= 0.01
     assert wide[s.SUPPORTED] == pytest.approx(0.547, abs=0.02) and wide[s.NO_DIFFERENCE] <= 0.025
-    rng, most = np.random.default_rng(0), simulation.PAIRED["most"]
-    rules = simulation.PAIRED | dict(margin=0.0)
+    rng, rules = np.random.default_rng(0), simulation.PAIRED | dict(margin=0.0)
     found, _ = simulation.verdicts(simulation.study(rng, STUDIES, (1,), most=most), (1,), **rules)
     assert 0.045 <= (found != s.OPEN).mean() <= 0.062
 
