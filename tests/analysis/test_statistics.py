@@ -176,7 +176,7 @@ def test_the_rules_of_the_study_of_pairs():
     """Against docs/pilot.md: at a true difference as large as the margin, and false alarms without one."""
     declared = json.loads((runs.PROJECT / "results/cifar10-cpu-paired/plan.json").read_text())
     margin, most, first = (declared[name] for name in ("margin", "most_seeds", "first_look"))
-    assert simulation.PAIRED == dict(margin=pytest.approx(margin, abs=1e-5), most=most, first=first)
+    assert dict(margin=pytest.approx(margin, abs=1e-5), most=most, first=first) == simulation.PAIRED
     of = simulation.power(np.random.default_rng(0), STUDIES, {"m": margin}, (0.032, 0.085), paired=True)
     narrow, wide = (line for _, line in of.iterrows())
     assert narrow[s.SUPPORTED] == pytest.approx(0.995, abs=0.005) and narrow[s.NO_DIFFERENCE] <= 0.01
