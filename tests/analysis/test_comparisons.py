@@ -1,5 +1,6 @@
 """Outcomes of comparisons from made-up runs whose answers are known."""
 
+import dataclasses
 import json
 import math
 
@@ -11,8 +12,10 @@ from repro.analysis import comparisons as c
 from repro.analysis import published
 from repro.analysis import statistics as s
 from repro.analysis import verdicts as v
+from repro.analysis.plan import read as read_plan
+from repro.analysis.sentences import sentence
 from repro.errors import ReproError
-from tests.analysis.helpers import GOOD, LEVELS, judged, pair, scaled, with_status
+from tests.analysis.helpers import GOOD, LEVELS, budgets, judged, pair, scaled, with_status
 
 
 def test_a_run_of_another_configuration_is_not_looked_at(study_of, declare):
@@ -297,3 +300,21 @@ def test_pairs_decide_where_the_plan_declares_them(study_of, declare):
     assert undeclared not in v.verdicts(study, "C5")["finding"].item()  # seed 7 is of two machines
     study.run("attention_16", 7).write(record)
     assert undeclared in v.verdicts(study, "C5")["finding"].item()
+
+
+def test_an_effect_is_called_small_where_it_is_at_every_budget(study_of, declare):
+    study = budgets(study_of, declare, [400, 300, 250, 200])
+    fid = next(j for j in judged(study, "C6") if j.metric == "fid")
+    said = lambda highs: sentence(
+        dataclasses.replace(
+            fid,
+            looks={
+                budget: [dataclasses.replace(look, low=0.01, high=high) for look in fid.looks[budget]]
+                for budget, high in zip(fid.looks, highs, strict=True)
+            },
+        ),
+        read_plan(study),
+        study,
+    )
+    assert "better, by less than 10 per cent" in said([0.05, 0.06, 0.07])
+    assert "by less than" not in said([0.05, 0.2, 0.07])

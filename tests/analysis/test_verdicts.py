@@ -14,7 +14,7 @@ from repro.analysis import verdicts as v
 from repro.errors import ReproError
 from repro.reports import forests
 from repro.studies.study import Study
-from tests.analysis.helpers import GOOD, judged, pair, scaled
+from tests.analysis.helpers import GOOD, budgets, judged, pair, scaled
 
 
 def test_claims_take_all_or_one_of_their_comparisons():
@@ -89,27 +89,6 @@ def test_the_papers_difference_is_that_of_the_rows_compared(study_of, declare):
     )
     # SAGAN's, not Table 1's attention at 16
     assert fid.published["the same rows"] == pytest.approx(math.log(27.62 / 18.65))
-
-
-def budgets(study_of, declare, sngan):
-    """FIDs of four scored steps; a step of SNGAN-projection has five D updates and costs 2.6."""
-    study = study_of({"sagan": GOOD, "sngan_projection": GOOD, "acgan": GOOD})
-    for row, curve in (("attention_16", [200, 180, 120, 100]), ("sngan_projection", sngan), ("acgan", sngan)):
-        for seed in range(10):
-            run = study.run(row, seed)
-            record = run.read()
-            scores = [
-                dict(
-                    record["final"],
-                    step=step,
-                    fid=fid * GOOD[seed] / 100,
-                    intra_fid=fid * GOOD[seed] / 50,
-                    **{"is": 1e4 / fid / GOOD[seed]},
-                )
-                for step, fid in enumerate(curve, 1)
-            ]
-            run.write(record | {"scores": scores, "final": scores[-1], "best": scores[-1]})
-    return declare(study)
 
 
 def test_c6_is_made_at_three_budgets(study_of, declare):
