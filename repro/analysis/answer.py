@@ -30,7 +30,7 @@ def answers(studies: Sequence[Study]) -> str:
         *uniform(first, [paper.TABLE1]),
         luck,
         where_it_holds(first, seeds=False)
-        + (f" All but the first point's are of `{first.preset.name}`." if again else ""),
+        + (f" All but the first are of `{first.preset.name}`." if again else ""),
     ]
     return "\n".join(f"* {line}" for line in lines if line)
 

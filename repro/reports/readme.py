@@ -142,7 +142,7 @@ def _seeds(needed: float, verdict: str, most: int) -> str:
 def _waiting(results: Path) -> list[str]:
     """The studies of `pages.planned` without links and numbers, for the room of a first screen."""
     names = [re.sub(r"\[(.*?)\]\(.*?\)|( \(.*\))", r"\1", line) for line in pages.planned(results)]
-    return [f"[Declared, no verdict yet](results/README.md): {'; '.join(names)}."] if names else []
+    return [f"[Not judged yet](results/README.md): {'; '.join(names)}."] if names else []
 
 
 def _verdicts(shown: list[Study]) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def test_rows_that_are_not_clear_of_noise_are_named(study_of):
     study = study_of({"none": [1100, 1104], "attention_8": [900, 904], "sn_d": [1990, 1999]})
     assert findings.at_noise_in_words(study) == ""
     change(study, noise={"fid": 2000.0})
-    assert findings.at_noise_in_words(study) == "Rows above half of noise's FID: no block; SN on D."
+    assert findings.at_noise_in_words(study) == "Above half of noise's FID: no block; SN on D."
 
 
 def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare):
@@ -129,7 +129,7 @@ def test_a_study_of_fresh_seeds_answers_first_once_it_has_looked(study_of, decla
         "* **An earlier study, `rehearsal`, prompted this one. Its verdict: open.** Att"
     )
     assert "pairs" not in lines[1]  # which no plan declared
-    assert lines[-1].endswith("Other scales may differ. All but the first point's are of `rehearsal`.")
+    assert lines[-1].endswith("Other scales may differ. All but the first are of `rehearsal`.")
     shutil.rmtree(again.run("none", 2).folder)  # two seeds are no look
     lines = answer.answers([first, again]).splitlines()
     assert "on fresh seeds" not in lines[0] and "prompted" not in "".join(lines)

@@ -135,9 +135,7 @@ def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, decl
     (line,) = pages.planned(study.out)
     assert line.startswith("[`rehearsal`](rehearsal/plan.json): C1, C2, C4")
     assert line.endswith(" (2 of the 3 seeds of its first look)")
-    assert readme._waiting(study.out)[0].startswith(
-        "[Declared, no verdict yet](results/README.md): `rehearsal`: C1"
-    )
+    assert readme._waiting(study.out)[0].startswith("[Not judged yet](results/README.md): `rehearsal`: C1")
     assert "seeds" not in readme._waiting(study.out)[0]
     (study.folder / "report.csv").write_text("")
     assert pages.planned(study.out) == []
