@@ -148,10 +148,10 @@ def restore(
             " folder away."
         )
     for name, module in modules.items():
-        graphed = name.startswith("optimiser") and module.param_groups[0]["capturable"]
         module.load_state_dict(state[name])
-        for group in module.param_groups if name.startswith("optimiser") else ():
-            group["capturable"] = graphed  # how this session steps, not how the one before did
+        if isinstance(module, torch.optim.Optimizer):
+            for group in module.param_groups:  # how this session steps, not how the one before did
+                group["capturable"] = module.defaults["capturable"]
     stored = json.loads(state["record"])
     before = stored.pop("provenance")
     record |= {name: value for name, value in stored.items() if name not in ("schema", "row", "recipe")}
