@@ -92,13 +92,15 @@ def learned(studies: list[Study]) -> list[str]:
     """Every claim that a study with a plan has tried: the verdict, on how many seeds, what the runs took, and
     how many seeds would tell more; and how likely it is that one of the verdicts is false.
     """
-    lines = []
+    lines, tested = [], []  # tested: how many comparisons each claim has
     for study in studies:
-        frame = comparisons(study) if read_plan(study) else pd.DataFrame()
+        plan = read_plan(study)
+        frame = comparisons(study) if plan else pd.DataFrame()
         for claim, verdict in verdicts(study).set_index("claim")["verdict"].items() if len(frame) else ():
             own = frame[frame["claim"] == claim]
             if own.empty:
                 continue
+            tested.append(len(plan.of(claim)))
             open_ones = own[own["outcome"] == OPEN]
             lines.append(
                 {
@@ -108,7 +110,7 @@ def learned(studies: list[Study]) -> list[str]:
                     "seeds": own["latest_seeds"].max(),
                     "hours of its runs": f"{hours_of(study, claim):.1f}",
                     "seeds for an interval as narrow as the margin": _seeds(
-                        open_ones["needed"].max(skipna=False), verdict, read_plan(study).most_seeds
+                        open_ones["needed"].max(skipna=False), verdict, plan.most_seeds
                     ),
                 }
             )
@@ -116,21 +118,13 @@ def learned(studies: list[Study]) -> list[str]:
         return ["No study with a plan yet."]
     return [
         tables.to_markdown(pd.DataFrame(lines).sort_values("claim", kind="stable")),
-        _any_false(judged(studies)),
+        (
+            f"These are {len(tested)} verdicts. If nothing differed in any study and each were tested at 5%,"
+            " the chance that at least one claim is wrongly supported or contradicted would be about"
+            f" {any_false(tested):.0%} where comparisons are independent, and at most about"
+            f" {min(1, 0.05 * len(tested)):.0%}."
+        ),
     ]
-
-
-def _any_false(shown: list[Study]) -> str:
-    """The chance that one of the verdicts of all studies is false, where nothing differs."""
-    plans = [read_plan(study) for study in shown]
-    tested = [len(own) for plan in plans for c in claims.CLAIMS if (own := plan.of(c.name))]
-    alpha = max(plan.alpha for plan in plans)
-    return (
-        f"These are {len(tested)} verdicts, each tested at {alpha:.0%}. If nothing differed in any study, the"
-        " chance that at least one claim is wrongly supported or contradicted would be about"
-        f" {any_false(tested, alpha):.0%} where comparisons are independent, and at most about"
-        f" {min(1, len(tested) * alpha):.0%}."
-    )
 
 
 def _seeds(needed: float, verdict: str, most: int) -> str:

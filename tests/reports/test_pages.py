@@ -96,7 +96,7 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     assert readme.judged([first, again]) == [again, first]
     tried = 2 * len({c.claim for c in plan.read(first).comparisons})
     likely = readme.learned([first, again])[1]
-    assert f"These are {tried} verdicts, each tested at 5%." in likely
+    assert f"These are {tried} verdicts. If nothing differed in any study" in likely
     assert f"at most about {min(1, tried * 0.05):.0%}." in likely
     text = "\n".join(readme.answer([first, again]))
     assert "| no difference: `again`; open: `rehearsal` |" in text and "| not tried here |" in text
