@@ -22,7 +22,7 @@ def quantity(record: dict, c: Comparison, plan: Plan, study: Study, budget: str,
     steps = endpoint_steps(record, plan, study, budget, c.rows)
     at = {score["step"]: score for score in record["scores"]}
     if c.measure == "endpoint":
-        return float(np.mean([_worse(at[step], metric) for step in steps]))
+        return float(np.mean([worse(at[step], metric) for step in steps]))
     structured, textured = (
         np.mean([[_of_class(at[step], name) for name in names] for step in steps])
         for names in (c.structured, c.textured)
@@ -49,7 +49,8 @@ def _unit(row: str, plan: Plan, study: Study, budget: str) -> float:
     return configure(rows()[row], study.preset).recipe.d_steps if budget == BUDGETS[1] else plan.cost[row]
 
 
-def _worse(score: dict, metric: str) -> float:
+def worse(score: dict, metric: str) -> float:
+    """The logarithm of one score, which grows as the score worsens. Raises KeyError where it is missing."""
     larger_is_better = labels.METRICS[metric][1]
     return (-1 if larger_is_better else 1) * _ln(score, metric)
 
@@ -69,9 +70,7 @@ def decline(scores: list[dict], steps: int, metric: str = "fid") -> float:
     """How much a score worsens late in training: the mean logarithm over the last quarter of the steps less
     that over the third.
     """
-    quarter = lambda k: [
-        _worse(s, metric) for s in scores if (k - 1) * steps / 4 < s["step"] <= k * steps / 4
-    ]
+    quarter = lambda k: [worse(s, metric) for s in scores if (k - 1) * steps / 4 < s["step"] <= k * steps / 4]
     if not quarter(3) or not quarter(4):
         raise KeyError(f"{metric} in both of the last two quarters")
     return float(np.mean(quarter(4)) - np.mean(quarter(3)))

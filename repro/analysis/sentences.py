@@ -124,8 +124,13 @@ def compared(j: Judged, study: Study) -> str:
         "interaction": f"{metric} of structured classes relative to textured ones",
         "structured": f"{metric} of structured classes",
     }.get(c.measure, metric)
-    better, worse = (names(c, c.side(better=side), study.preset) for side in (True, False))
-    return f"{better[0].upper()}{better[1:]} against {worse}, {what}"
+    return f"{sides(c, study.preset)}, {what}"
+
+
+def sides(c: Comparison, preset: Preset) -> str:
+    """The rows that a comparison sets against one another."""
+    better, worse = (names(c, c.side(better=side), preset) for side in (True, False))
+    return f"{better[0].upper()}{better[1:]} against {worse}"
 
 
 def _of_outcome(j: Judged, plan: Plan) -> str:

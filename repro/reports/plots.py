@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,12 +14,12 @@ from matplotlib.figure import Figure
 
 from .. import paper, runs
 from ..analysis import frames, labels
+from ..analysis.gains import INTERVAL_FROM, compared, over_training, shorter
+from ..analysis.sentences import sides
 from ..analysis.statistics import contrast, half_width
 from ..presets import Preset
 from ..studies.study import Study
 from .figures import COLOURS, axis_label, caption, curve, empty, finished, legend, line, styles
-
-INTERVAL_FROM = 3  # seeds: an interval from two says next to nothing
 
 
 def _metrics(tidy: pd.DataFrame) -> list[str]:
@@ -100,6 +101,34 @@ def score_curves(study: Study, table: paper.Table) -> Figure:
         axis.set(xlabel="updates of G", ylabel=axis_label(metric, study.preset), xlim=(0, None))
     caption(figure, study, f"{table.title}: scores over training", _range(tidy))
     legend(figure)
+    return finished(figure)
+
+
+def gain_curves(study: Study, table: paper.Table) -> Figure | None:
+    """The gain in each of the plan's comparisons of the table over training, with its interval at each step
+    alone; beside it those of shorter studies of the table. None where no comparison has three seeds.
+    """
+    studies = [study, *shorter(study, table)]
+    curves = [(c, [(of, over_training(of, c)) for of in studies]) for c in compared(study, table)]
+    curves = [
+        (c, drawn) for c, found in curves if (drawn := [(of, frame) for of, frame in found if len(frame)])
+    ]
+    if not curves:
+        return None
+    figure, axes = _panels(len(curves), 4.5, 3.4)
+    for axis, (c, found) in zip(axes, curves, strict=True):
+        axis.axhline(0, color="0.3", linewidth=1)
+        for colour, (of, frame) in zip(COLOURS, found, strict=False):
+            seeds = f"{of.preset.name}, {frame['seeds'].iloc[0]} seeds"
+            axis.plot(frame["step"], 100 * frame["gain"], color=colour, marker="o", markersize=4, label=seeds)
+            low, high = (100 * frame[end] for end in ("low", "high"))
+            axis.fill_between(frame["step"], low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set(title=textwrap.fill(f"{c.claim}: {sides(c, study.preset)}", 44), xlabel="updates of G")
+        axis.title.set_fontsize(10)
+        axis.set(ylabel="gain (100 times the logarithm)\nabove 0: as claimed", xlim=(0, None))
+        axis.legend(fontsize=8)
+    how = "band: the 95 % interval of that step alone; no verdict rests on it"
+    caption(figure, study, f"{table.title}: gain in FID over training", how)
     return finished(figure)
 
 

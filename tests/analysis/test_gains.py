@@ -1,0 +1,52 @@
+"""Gains over training, beside the verdict's own numbers where the two must agree."""
+
+import math
+
+import pytest
+
+from repro import paper
+from repro.analysis import gains
+from repro.reports import plots
+from tests.analysis.helpers import judged, pair
+
+BETTER, WORSE = [90, 95, 99], [100, 104, 125]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_at_the_endpoint_a_gain_and_its_interval_are_those_of_a_single_look(study_of, declare, paired):
+    study = pair(study_of, declare, BETTER, WORSE, best={"attention_16": 200})
+    plan = study.folder / "plan.json"
+    plan.write_text(plan.read_text().replace('"most_seeds": 10', '"most_seeds": 3'))
+    if paired:
+        plan.write_text(plan.read_text().replace('"gain":', '"paired": true, "gain":'))
+    (comparison,) = gains.compared(study, paper.TABLE1)
+    frame = gains.over_training(study, comparison).set_index("step")
+    (j,) = judged(study, "C5")
+    assert comparison.paired == paired and list(frame["seeds"]) == [3, 3]
+    assert tuple(frame.loc[4, ["gain", "low", "high"]]) == pytest.approx(
+        (j.look().estimate, j.look().low, j.look().high)
+    )
+    early = sum(math.log(fid / 200) for fid in WORSE) / 3  # of the first score, where attention has 200
+    assert frame.loc[2, "gain"] == pytest.approx(early)
+
+
+def test_two_seeds_have_no_curve_and_a_run_that_goes_on_is_in_none(study_of, declare):
+    study = pair(study_of, declare, BETTER, WORSE)
+    (comparison,) = gains.compared(study, paper.TABLE1)
+    run = study.run("residual_16", 1)
+    run.write(run.read() | {"status": "interrupted"})
+    assert gains.over_training(study, comparison).empty and plots.gain_curves(study, paper.TABLE1) is None
+
+
+def test_shorter_studies_of_the_same_rows_stand_beside_a_longer_one(study_of, declare, another):
+    study = declare(study_of({"none": WORSE, "attention_8": BETTER, "attention_16": BETTER}))
+    another(study, "short", steps=2, score_every=1, seed_offset=10)
+    another(study, "short and wide", steps=2, channels=32)
+    another(study, "short, of other tables", steps=2, tables=("recipes",))
+    another(study, "as long", seed_offset=10)
+    assert [of.preset.name for of in gains.shorter(study, paper.TABLE1)] == ["short"]
+    (axis,) = plots.gain_curves(study, paper.TABLE1).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        f"{name}, 3 seeds" for name in ("rehearsal", "short")
+    ]
+    assert axis.get_title() == "C4: Attention at 8 and 16 against no block"
