@@ -49,6 +49,10 @@ SHORT_LABELS = {"efficientnet_lite0": "Lite0", "efficientnet_lite2": "Lite2", "i
 CLASS_NAMES = {  # of the ten first classes, by the data's name, in the order of the labels
     "symmetric shapes": shapes.CLASS_NAMES,
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "structure-texture-64": (
+        *("goldfish", "golden retriever", "Persian cat", "lion", "school bus"),
+        *("brain coral", "coral reef", "cliff", "alp", "seashore"),
+    ),
 }
 
 

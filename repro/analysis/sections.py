@@ -65,8 +65,11 @@ def verdict(study: Study, *claims: str):
 
 
 def comparisons(study: Study):
-    """The comparisons behind the verdicts, and how their numbers are read."""
-    return _markdown(UNITS, tables.to_markdown(show_comparisons(study)))
+    """The comparisons behind the verdicts, and how their numbers are read; or that there are none."""
+    frame = show_comparisons(study)
+    if frame.empty:
+        return _markdown("*No plan was declared, so nothing is compared.*")
+    return _markdown(UNITS, tables.to_markdown(frame))
 
 
 def _with_table(heading: str, text: str, frame: pd.DataFrame):

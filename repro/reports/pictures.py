@@ -117,19 +117,18 @@ def samples(study: Study, table: paper.Table, seed: int = 0):
     for row in table.rows:
         if frames.unavailable(row, study.preset) is None:
             sheets.append((row.label, study.run(run_name(row, study.preset), seed).samples_path))
-    sheets = [(label, path) for label, path in sheets if path.exists()]
+    sheets = [(label, plt.imread(path)) for label, path in sheets if path.exists()]
     if not sheets:
         return empty("no samples")
+    names = labels.CLASS_NAMES.get(setting.data_name(study), ())
     columns = min(2, len(sheets))
     lines = -(-len(sheets) // columns)
-    figure, axes = plt.subplots(
-        lines, columns, figsize=(5.6 * columns, 5.0 * lines), squeeze=False, layout="constrained"
-    )
-    names = labels.CLASS_NAMES.get(setting.data_name(study), ())
+    tallest = max(len(sheet) / sheet.shape[1] for _, sheet in sheets)
+    size = (5.6 * columns, (5.6 * tallest + (0.9 if names else 0.5)) * lines)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
-    for axis, (label, path) in zip(axes.flat, sheets, strict=False):
-        sheet = plt.imread(path)
+    for axis, (label, sheet) in zip(axes.flat, sheets, strict=False):
         axis.imshow(sheet, interpolation="nearest")
         axis.set_title(label, fontsize=11, pad=8 + 2 * max(map(len, names), default=0))
         for k, name in enumerate(names):
@@ -160,5 +159,6 @@ def strip(study: Study, seed: int = 0):
     names = labels.CLASS_NAMES.get(setting.data_name(study), ())
     top = np.atleast_1d(axes)[0]
     top.xaxis.tick_top()
-    top.set_xticks([(k + 0.5) * study.preset.resolution for k in range(len(names))], names, fontsize=7)
+    centres = [(k + 0.5) * study.preset.resolution for k in range(len(names))]
+    top.set_xticks(centres, [name.replace(" ", "\n") for name in names], fontsize=7)
     return as_jpeg(figure)

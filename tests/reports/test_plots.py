@@ -1,11 +1,14 @@
 """Every figure can be drawn, and shows what it says."""
 
+import io
 import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from repro import paper, runs
+from repro.analysis import sections
 from repro.data import sheets
 from repro.reports import figures, forests, pictures, plots
 from repro.studies.study import Study, rows, run_name
@@ -36,6 +39,21 @@ def test_a_run_s_picture_is_of_a_kind_that_notebook_viewers_show(study_of):
         image._mimetype in NbConvertBase().display_data_priority
         and image._repr_mimebundle_()[0][image._mimetype]
     )
+
+
+def test_a_page_of_samples_is_as_high_as_its_sheets_need(study_of):
+    study = study_of({"none": [100], "attention_16": [90]})
+    heights = []
+    for tall in (2, 8):
+        for path in (study.real_path, *(study.run(row, 0).samples_path for row in ("none", "attention_16"))):
+            runs.write_atomically(path, sheets.picture(np.zeros((32 * tall, 320, 3), np.uint8)))
+        with Image.open(io.BytesIO(pictures.samples(study, paper.TABLE1).data)) as page:
+            heights.append(page.height / page.width)
+    assert heights[0] < heights[1] / 2
+
+
+def test_a_report_without_a_plan_says_that_nothing_is_compared(study_of):
+    assert "nothing is compared" in sections.comparisons(study_of({"none": [100]})).data
 
 
 def test_survival_counts_and_marks_the_runs_that_broke_down(study_of):
