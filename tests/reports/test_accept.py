@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from repro import cli, runs
+from repro.commands import results
 from repro.errors import ReproError
 from repro.reports import accept, files
 from repro.studies.notebooks import NOTEBOOKS
@@ -114,6 +115,21 @@ def test_verdicts_that_a_new_report_changes_are_in_the_changelog(study_of, decla
     assert (
         "Verdicts that moved: C1 from “not testable” to “open”." in (study.out / "CHANGELOG.md").read_text()
     )
+
+
+def test_a_report_of_a_committed_study_writes_verdicts_that_moved(study_of, declare, tmp_path, monkeypatch):
+    study = declare(study_of({"none": [200, 204, 199], "attention_8": [100, 101, 103]}))
+    files.write_report(study, study.folder)
+    verdicts = study.folder / "verdicts.json"
+    verdicts.write_text(verdicts.read_text().replace('"verdict": "open"', '"verdict": "supported"', 1))
+    committed = shutil.move(study.folder, tmp_path / "results" / "rehearsal")
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    monkeypatch.setattr(Study, "finished_tables", lambda study: ["table1"])
+    monkeypatch.setattr(files, "write_notebooks", lambda study, names, folder: None)
+    results.report("results/rehearsal", to="elsewhere")
+    assert not (tmp_path / "results" / "CHANGELOG.md").exists()
+    results.report(str(committed))
+    assert "from “supported” to “open”" in (tmp_path / "results" / "CHANGELOG.md").read_text()
 
 
 def test_accept_takes_the_plan_along_and_refuses_another(study_of, declare, tmp_path):
