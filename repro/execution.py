@@ -17,6 +17,12 @@ class Execution:
     graphed: bool = False
     accumulate: int = 1
 
+    @classmethod
+    def recorded(cls, made: dict) -> Execution:
+        """How a run was computed, by its record's provenance; what an old record does not name was off."""
+        names = ("devices", "compiled", "cuda_graphs", "accumulate")
+        return cls(*(made.get(name) or off for name, off in zip(names, (1, False, False, 1), strict=True)))
+
     @property
     def options(self) -> list[str]:
         """Of the command `repro train`."""

@@ -13,6 +13,7 @@ from ..analysis.comparisons import judge
 from ..analysis.effects import effects, effects_in_words, show_effects
 from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import verdicts
+from ..execution import Execution
 from ..presets import PRESETS
 from ..studies.notebooks import NOTEBOOKS
 from ..studies.study import Study, run_name
@@ -92,7 +93,6 @@ def _row_page(
     study: Study, name: str, places: list[tuple[paper.Row, paper.Table]], found: dict[int, dict]
 ) -> list[str]:
     first = next(iter(found.values()))
-    data = "" if study.preset.dataset == "symmetric_shapes" else " --data FOLDER"
     config = first["config"]
     fields = [(f"{part}.{k}", v) for part in ("recipe", "preset") for k, v in config[part].items()]
     fields += [(k, v) for k, v in config.items() if k not in ("recipe", "preset", "seed")]
@@ -116,9 +116,7 @@ def _row_page(
         + ("; ".join(listed) or "no executed notebook")
         + ".",
         "Makes a run again: "
-        + ", ".join(
-            f"`repro train {name} --preset {study.preset.name} --seed {seed}{data}`" for seed in found
-        )
+        + ", ".join(f"`{_command(study, name, seed, record)}`" for seed, record in found.items())
         + ".",
         "## Scores",
         tables.to_markdown(tables.rounded(scores)),
@@ -143,6 +141,14 @@ def _row_page(
         "## Configuration",
         tables.to_markdown(pd.DataFrame([(k, str(v)) for k, v in fields], columns=["field", "value"])),
     ]
+
+
+def _command(study: Study, row: str, seed: int, record: dict) -> str:
+    """What makes a run again, computed as it was."""
+    command = ["repro train", row, "--preset", study.preset.name, "--seed", str(seed)]
+    if study.preset.dataset != "symmetric_shapes":
+        command += ["--data FOLDER"]
+    return " ".join([*command, *Execution.recorded(record["provenance"]).options])
 
 
 def _seeds(study: Study) -> str:

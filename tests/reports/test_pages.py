@@ -50,6 +50,11 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     ):
         assert text in page, text
     assert "no executed notebook" in page  # links only to what is there
+    run = study.run("attention_16", 1)
+    made = run.read()["provenance"] | {"compiled": True, "cuda_graphs": None, "accumulate": 4}
+    run.write(run.read() | {"provenance": made})
+    again = pages.rows_texts(study)[path]
+    assert "--seed 1 --compile --accumulate 4`" in again and "--seed 0`" in again
     (study.folder / "table1_self_attention.ipynb").write_text("{}")
     assert "(../../table1_self_attention.ipynb), as *attention at 16*" in pages.rows_texts(study)[path]
     table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
