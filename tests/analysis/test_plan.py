@@ -13,6 +13,7 @@ from repro.studies.study import Study
 from repro.training import stop
 
 PLANS = sorted((runs.PROJECT / "results").glob("*/plan.json"))
+LATER = ()  # claims that came after the committed plans
 
 
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.parent.name)
@@ -27,6 +28,7 @@ def test_a_plan_is_of_its_study(path):
     )
     # a row that came later is in the study and not in the plan
     assert set(raw["rows"]) <= set(drafted["rows"])
+    drafted["comparisons"] = [c for c in drafted["comparisons"] if c["claim"] not in LATER]
     pairs = [comparison for comparison in raw["comparisons"] if comparison.pop("paired", False)]
     assert raw["margin"] == pytest.approx(math.log(1.05 if pairs else 1.1), abs=1e-5)
     drafted["cost"] = {row: drafted["cost"][row] for row in raw["rows"]}

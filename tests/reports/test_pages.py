@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+import typer
 
 from repro import paper
 from repro.analysis import frames, plan, setting
+from repro.commands import results
 from repro.errors import ReproError
 from repro.reports import files, pages, readme
 from repro.studies.study import Study
@@ -18,7 +20,8 @@ def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
     assert changes["released_code"] == "–" and changes["no attention"] == "attention_at []"
     assert changes["random flips"] == "flip True" and changes["Adam beta2 0.9"] == "beta2 0.9"
     assert "bn_momentum 0.01" in changes["BN momentum 0.01"] and "network dcgan" in changes["heykeetae"]
-    assert changes.drop("released_code").nunique() == len(changes) - 1
+    others = changes.drop("released_code")
+    assert others.nunique() == len(others) and "–" not in set(others)  # a knob that is the default is none
 
 
 def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_path, monkeypatch):
@@ -186,3 +189,14 @@ def test_a_plan_that_changed_after_runs_is_found_and_has_to_be_said(study_of, de
     declare(study, margin=0.2, changes=[{"date": "2026-02-02", "after_seeds": 1, "fields": ["margin"]}])
     files.write_report(study, study.folder)
     assert "**Exploratory**" in (study.folder / "report.md").read_text() and all(files.reread(study).values())
+
+
+def test_the_check_names_the_files_of_every_study(study_of, monkeypatch, capsys):
+    study = study_of({"none": [100]})
+    monkeypatch.setattr(pages, "studies", lambda results: [study, Study("smoke", executor="none")])
+    monkeypatch.setattr(files, "reread", lambda study: {f"{study.preset.name}.csv": False, "same.csv": True})
+    monkeypatch.setattr(readme, "reread", lambda project: {"page.md": False})
+    with pytest.raises(typer.Exit):
+        results._read_again()
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("rehearsal.csv", "smoke.csv", "page.md")) and "same" not in said
