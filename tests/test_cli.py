@@ -234,7 +234,7 @@ def test_committed_results_are_whole():
             assert (folder / "plan.json").exists()
             continue
         committed = study.Study.in_folder(str(folder))
-        names = committed.finished_tables()
+        names = files.shown_tables(committed)
         declared = (folder / "plan.json").exists()
         reported = (folder / "report.csv").exists()
         if not declared and not set(names) & set(paper.TABLES):  # the recipes alone: no claims, so no report

@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 
 from .. import claims
-from ..errors import ReproError, SizeNotAvailable
+from ..errors import ReproError, SizeNotAvailable, choose
 from ..presets import Preset
 from ..studies.study import Study, Task, configure, rows, run_name
-from .plan import BUDGETS, SCHEMA
+from .plan import BUDGETS, SCHEMA, fault_of
 
 
 def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", pilot: str = "") -> dict:
     """A plan for a preset: the comparisons of the paper's claims that its rows allow, looks from the third
     seed on.
 
-    Raises ReproError for a number of seeds that allows no look.
+    Raises ReproError for a number of seeds that allows no look, and for claims that make no valid plan.
     """
     if most_seeds < 3:
         raise ReproError(f"A plan of {most_seeds} seeds allows no interval: give at least 3.")
     here = {task.row: task for task in Study(preset.name, executor="none").tasks(preset.tables)}
     comparisons = [of for claim in claims.CLAIMS for of in _drafted(claim, preset, here)]
-    return {
+    raw = {
         "schema": SCHEMA,
         "preset": preset.name,
         "declared": declared,
@@ -42,6 +42,9 @@ def draft(preset: Preset, most_seeds: int, scores: int = 3, declared: str = "", 
         "cost": {row: task.steps / preset.steps for row, task in here.items()},
         "comparisons": comparisons,
     }
+    if fault := fault_of(raw, preset):
+        raise ReproError(f"The draft for preset {preset.name} {fault}: correct repro/claims.py.")
+    return raw
 
 
 def _drafted(claim: claims.Claim, preset: Preset, here: dict[str, Task]) -> list[dict]:
@@ -50,9 +53,10 @@ def _drafted(claim: claims.Claim, preset: Preset, here: dict[str, Task]) -> list
     def existing(names: tuple[str, ...]) -> list[str]:
         found = []
         for name in names:
+            row = rows()[choose(f"row of claim {claim.name}", name, rows())]
             try:
-                configure(rows()[name], preset)
-                found.append(run_name(rows()[name], preset))
+                configure(row, preset)
+                found.append(run_name(row, preset))
             except SizeNotAvailable:
                 continue
         return [name for name in found if name in here]

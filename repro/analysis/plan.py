@@ -155,12 +155,11 @@ def read(study: Study) -> Plan | None:
     path = path_of(study)
     try:
         raw = json.loads(path.read_text())
-        _validate()(raw)
     except FileNotFoundError:
         return None
-    except ValueError as wrong:  # of json and of fastjsonschema
-        raise ReproError(f"{path} is not a plan ({str(wrong)[:200]}): restore it from git.") from wrong
-    if fault := next(_faults(raw, study.preset), None):
+    except ValueError as wrong:
+        raise ReproError(f"{path} is not JSON ({str(wrong)[:200]}): restore it from git.") from wrong
+    if fault := fault_of(raw, study.preset):
         raise ReproError(f"{path} {fault}: correct it, or restore it from git.")
     return Plan(
         raw["preset"],
@@ -181,8 +180,19 @@ def read(study: Study) -> Plan | None:
     )
 
 
+def fault_of(raw: dict, preset: Preset) -> str | None:
+    """The first thing that is wrong with a plan, as the end of a sentence that begins with its file; None
+    where nothing is. raw: as in the file.
+    """
+    try:
+        _validate()(raw)
+    except ValueError as wrong:
+        return f"is not a plan ({str(wrong)[:200]})"
+    return next(_faults(raw, preset), None)
+
+
 def _faults(raw: dict, preset: Preset) -> Iterator[str]:
-    """What is wrong with a plan of the right form, as the end of a sentence that begins with its file."""
+    """What is wrong with a plan of the right form."""
     compared = {
         row
         for c in raw["comparisons"]

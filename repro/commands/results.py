@@ -29,11 +29,11 @@ def report(
 
     study = Study.in_folder(source)
     folder = runs.PROJECT / to if to else study.folder
-    names = study.finished_tables()
+    names = files.shown_tables(study)
     if not names:
         raise ReproError(
             f"No table has all its runs finished in {source}: repro reproduce --preset {study.preset.name}"
-            " trains them."
+            f" --out {relative(study.out)} trains them."
         )
     before = accepting.reported_verdicts(study)
     files.write_notebooks(study, names, folder)

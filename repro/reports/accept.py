@@ -16,7 +16,7 @@ from ..analysis.verdicts import verdicts
 from ..checks import regression
 from ..errors import ReproError
 from ..studies.study import Study, Task, rows, run_name
-from .files import write_notebooks
+from .files import shown_tables, write_notebooks
 from .readme import renew
 
 CHANGELOG = (
@@ -140,7 +140,7 @@ def accept(study: Study, target: Study, why: str, notebooks: bool = True) -> Non
     write_changes(target, why, [*told, *filter(None, [moved])])
     if notebooks:
         whole = Study.in_folder(str(target.folder))
-        write_notebooks(whole, whole.finished_tables(), target.folder)
+        write_notebooks(whole, shown_tables(whole), target.folder)
         renew(runs.PROJECT)
 
 

@@ -78,17 +78,29 @@ def write_report(study: Study, folder: Path) -> None:
         runs.write_atomically(folder / name, text.encode())
     if declared:
         figures.save(forests.comparisons(study), folder / "comparisons.png")
-    if declared and paper.TABLE1.name in study.finished_tables():
+    if declared and paper.TABLE1.name in shown_tables(study):
         figures.save(forests.comparisons(study, brief=True), folder / "answer.png")
         runs.write_atomically(folder / "strip.jpg", pictures.strip(study).data)
+
+
+def shown_tables(study: Study) -> list[str]:
+    """The tables that a report of the study has: those that are finished, and those that its folder shows
+    already, where a row that the table got since is "not run".
+    """
+    finished = study.finished_tables()
+    return [
+        name
+        for name in study.possible_tables
+        if name in finished or (study.folder / f"{paper.WITH_NOTEBOOK[name].notebook}.ipynb").exists()
+    ]
 
 
 def reread(study: Study) -> dict[str, bool]:
     """For each text file of a committed study whether it says what its runs say, by file name."""
     texts = {}
-    for name in study.finished_tables():
-        if (study.folder / f"{paper.WITH_NOTEBOOK[name].notebook}.ipynb").exists():
-            texts |= table_texts(study, paper.WITH_NOTEBOOK[name])
+    for table in map(paper.WITH_NOTEBOOK.get, study.possible_tables):
+        if (study.folder / f"{table.notebook}.ipynb").exists():
+            texts |= table_texts(study, table)
     if (study.folder / "report.csv").exists():
         texts |= report_texts(study)
     paths = {name: study.folder / name for name in texts}

@@ -1,5 +1,6 @@
 """The adaptive study: which runs are next, where it stops, and that a stop in the middle changes nothing."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from repro import runs
+from repro import claims, runs
 from repro.analysis import comparisons, settle
 from repro.analysis import plan as plans
 from repro.analysis import statistics as s
@@ -188,6 +189,22 @@ def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, cap
     shutil.copytree(tmp_path / "rehearsal", tmp_path / "project" / "outputs" / "rehearsal")
     assert command(["plan", "--preset", "rehearsal"]) == 2  # where runs are trained by default
     assert "outputs/rehearsal holds runs already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        (dict(measure="endpoints"), "is not a plan"),
+        (dict(metric="fids"), "is not a plan"),
+        (dict(better=("atention_16",)), "Did you mean 'attention_16'"),
+    ],
+)
+def test_a_misspelt_claim_ends_before_a_plan_is_written(wrong, said, tmp_path, capsys, monkeypatch):
+    comparison = claims.Comparison(("attention_16",), ("none",))
+    claim = claims.Claim("C9", "A claim.", (dataclasses.replace(comparison, **wrong),))
+    monkeypatch.setattr(claims, "CLAIMS", (claim,))
+    assert command(["plan", "--preset", "cifar10", "--out", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 C7 = {"claim": "C7", "measure": "attention", "row": "attention_16", "block": "G"}

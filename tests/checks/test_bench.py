@@ -13,6 +13,7 @@ from torch.nn.utils import parametrizations, parametrize
 from repro import cli
 from repro.checks import bench, estimate
 from repro.checks.bench import Line
+from repro.data import loading
 from repro.data.images import Batches
 from repro.networks import resnet
 from repro.presets import PRESETS
@@ -131,6 +132,10 @@ def test_the_step_that_is_timed_is_the_loops(shapes_data):
         for _ in range(3):
             step()
     assert len(set(seen)) == 3 and len({moved for _, moved in seen}) == 3
+
+
+def test_an_estimate_knows_the_size_of_every_data_set():
+    assert estimate.IMAGES.keys() == set(loading.DATASETS)
 
 
 def test_an_estimate_adds_up(monkeypatch, capsys):

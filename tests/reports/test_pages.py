@@ -179,6 +179,24 @@ def test_committed_tables_and_verdicts_say_what_runs_and_plan_say(study_of, decl
     ]
 
 
+def test_a_table_that_gets_a_row_stays_in_the_report(study_of, declare, rehearsal):
+    """A committed table is read again and reported whether or not its new row has run."""
+    table1 = [row.name for row in paper.TABLE1.rows if frames.unavailable(row, rehearsal) is None]
+    study = declare(study_of(dict.fromkeys(table1, [100, 101, 102])))
+    (study.folder / "table1_self_attention.ipynb").write_text("{}")
+    write = lambda: (
+        files.write_table(study, paper.TABLE1, study.folder),
+        files.write_report(study, study.folder),
+    )
+    write()
+    shutil.rmtree(study.folder / "runs" / "residual_8")  # as if it were new
+    assert study.finished_tables() == [] and files.shown_tables(study) == ["table1"]
+    assert not files.reread(study)["table1_self_attention.csv"]
+    write()
+    assert all(files.reread(study).values())
+    assert "not run" in (study.folder / "table1_self_attention.md").read_text()
+
+
 def test_a_plan_that_changed_after_runs_is_found_and_has_to_be_said(study_of, declare):
     study = declare(study_of({"none": [100, 101, 102]}))
     files.write_report(study, study.folder)

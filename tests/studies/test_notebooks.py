@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from repro import runs
+from repro import paper, runs
 from repro.errors import ReproError
 from repro.studies import notebooks
 from repro.studies.study import Study
@@ -48,6 +48,11 @@ def test_an_unknown_notebook_parameter_is_an_error(tmp_path):
         papermill.execute_notebook(
             notebook, tmp_path / "out.ipynb", {"presett": "smoke"}, cwd=runs.PROJECT, progress_bar=False
         )
+
+
+def test_every_table_has_its_notebook():
+    named = {table.notebook for table in paper.WITH_NOTEBOOK.values()}
+    assert named <= {path.stem for path in notebooks.NOTEBOOKS.glob("*.ipynb")}
 
 
 def test_notebook_templates_hold_no_outputs_and_one_parameters_cell():
