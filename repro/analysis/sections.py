@@ -10,7 +10,7 @@ from .. import paper
 from ..studies.study import Study
 from . import findings, frames, setting, tables
 from .plan import read as read_plan
-from .verdicts import UNITS, in_words, show_comparisons, show_verdicts
+from .verdicts import UNITS, rests_on, show_comparisons, show_verdicts
 
 
 def _markdown(*parts: str):
@@ -26,7 +26,7 @@ def found(study: Study, notebook: str):
 
 def findings_of(sentences: list[str], limits: str = ""):
     """Sentences as a notebook begins with them."""
-    lines = "\n".join(f"* {text}" for text in sentences)
+    lines = tables.listed(sentences)
     return _markdown("## What we found", lines or "Nothing yet: no run of these rows is scored.", limits)
 
 
@@ -56,12 +56,14 @@ def table(study: Study, of: paper.Table):
 
 
 def verdict(study: Study, *claims: str):
-    """The verdicts on the named claims, or on all, with what they rest on."""
+    """The verdicts on the named claims, or on all, with what they rest on, as lists."""
     how = (
         "A verdict follows from the runs and from the declared plan: which score counts, how large a"
         " difference counts, at how many seeds the study is looked at (`docs/statistics.md`)."
     )
-    return _markdown(how if read_plan(study) else "", *show_verdicts(study, *claims), in_words(study))
+    return _markdown(
+        how if read_plan(study) else "", *show_verdicts(study, *claims), tables.listed(rests_on(study))
+    )
 
 
 def comparisons(study: Study):

@@ -10,7 +10,7 @@ from ..presets import Preset
 from ..studies.study import Study, rows, run_name
 from . import frames, labels
 from .comparisons import INERT, NOT_DECLINED, TOO_SHORT, UNSTABLE, Judged
-from .plan import Comparison, Plan
+from .plan import Comparison, Plan, read
 from .statistics import CONTRADICTED, DEPENDS, NO_DIFFERENCE, OPEN, SUPPORTED, Look, share
 
 FACTOR_FROM = 0.5  # of a difference of logarithms
@@ -97,7 +97,7 @@ def brief(j: Judged, study: Study, outcome: bool = False) -> str:
     if not j.looks or j.outcome == UNSTABLE:
         return f"{compared(j, study)}: {j.outcome}."
     at = {budget: j.look(budget) for budget in j.looks}
-    end = f": {j.outcome}" if outcome else ""
+    end = f": {_of_outcome(j, read(study))}" if outcome else ""
     return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)}){end}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -247,9 +248,14 @@ def to_markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
 
 
+def listed(texts: Iterable[str]) -> str:
+    """Texts as a list in Markdown."""
+    return "\n".join(f"* {text}" for text in texts)
+
+
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Numbers to four digits, as strings, for `show`."""
-    return frame.map(lambda v: f"{v:.4g}" if isinstance(v, float) else str(v))
+    """Numbers to four digits, as strings, for `show`; "–" for what was not measured."""
+    return frame.map(lambda v: str(v) if not isinstance(v, float) else f"{v:.4g}" if v == v else "–")
 
 
 def show(table: pd.DataFrame):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from .plan import Plan
 from .plan import read as read_plan
 from .sentences import FACTOR_FROM, brief, compared, interval, remark, sentence
 from .statistics import CONTRADICTED, OPEN, any_false
-from .tables import to_markdown
+from .tables import listed
 
 NO_PLAN, NOT_TRIED, MIXED = "no plan", "not tried here", "mixed"
 EXPLORATORY = " (exploratory)"  # after a verdict by a plan that changed
@@ -42,44 +42,56 @@ def of_claim(outcomes: Sequence[str]) -> str:
 
 def verdicts(study: Study, *names: str) -> pd.DataFrame:
     """The verdicts on the named claims, or on all: claim, statement, verdict, finding (sentences)."""
+    lines = [
+        (claim.name, claim.statement, verdict, " ".join(found))
+        for claim, verdict, found in _on(study, *names)
+    ]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _on(study: Study, *names: str) -> Iterator[tuple[claims.Claim, str, list[str]]]:
+    """The named claims, or all, each with its verdict and what was found."""
     plan, judged = read_plan(study), judge(study)
-    lines = []
     for claim in claims.CLAIMS:
         if names and claim.name not in names:
             continue
         own = [j for j in judged if j.comparison.claim == claim.name]
         if plan is None:
-            verdict, finding = NO_PLAN, "Nothing was declared before this study's runs, so nothing is judged."
+            yield claim, NO_PLAN, ["Nothing was declared before this study's runs, so nothing is judged."]
         elif not own:
-            verdict, finding = NOT_TRIED, "The study's plan has no comparison for it."
+            yield claim, NOT_TRIED, ["The study's plan has no comparison for it."]
         else:
-            verdict, finding = of_claim([j.outcome for j in own]), _finding(own, plan, study)
-            verdict += EXPLORATORY if plan.changes else ""
-            if own[0].comparison.analogue:
-                finding = f"Tried on an analogue: {own[0].comparison.analogue}. {finding}"
-        lines.append((claim.name, claim.statement, verdict, finding))
-    return pd.DataFrame(lines, columns=COLUMNS)
+            verdict = of_claim([j.outcome for j in own]) + (EXPLORATORY if plan.changes else "")
+            yield claim, verdict, [*_analogue(own[0]), *_findings(own, plan, study)]
 
 
 def show_verdicts(study: Study, *names: str) -> list[str]:
-    """`verdicts` for a reader, as paragraphs of Markdown: the claims that the study tries, and those that it
-    does not.
+    """`verdicts` for a reader, as blocks of Markdown: the claims that the study tries, each with a list of
+    what was found, and the names of the others. Nothing of a study without a plan.
     """
-    table = verdicts(study, *names)
-    others = table["verdict"] == NOT_TRIED
-    shown = to_markdown(table[~others]) if not others.all() else ""
-    left = f"Not tried in this study: {', '.join(table['claim'][others])}." if others.any() else ""
-    return [text for text in (shown, left) if text]
+    shown, others = [], []
+    for claim, verdict, found in _on(study, *names):
+        if verdict == NOT_TRIED:
+            others.append(claim.name)
+        elif verdict != NO_PLAN:
+            shown += [f"**{claim.name}, {verdict}.** *{claim.statement}*", listed(found)]
+    return shown + ([f"Not tried in this study: {', '.join(others)}."] if others else [])
 
 
-def _finding(own: list[Judged], plan: Plan, study: Study) -> str:
-    """The sentences of a claim's comparisons; one for all where none has been looked at yet."""
+def _analogue(j: Judged) -> list[str]:
+    return [f"Tried on an analogue: {j.comparison.analogue}."] if j.comparison.analogue else []
+
+
+def _findings(own: list[Judged], plan: Plan, study: Study) -> list[str]:
+    """What a claim's comparisons found, one after the other; one text for all where none has been looked at
+    yet.
+    """
     waiting = [j.waits and not j.looks and j.comparison.measure != "collapses" for j in own]
     remarks = {remark(j) for j in own}
     if len(own) > 1 and all(waiting) and len(remarks) == 1:
-        return remarks.pop().strip()
+        return [remarks.pop().strip()]
     told = own if len(own) <= MOST_SENTENCES else _deciding(own)
-    return " ".join([*_counts(own), *_by_budget(own, plan, study), *(sentence(j, plan, study) for j in told)])
+    return [*_counts(own), *_by_budget(own, plan, study), *(sentence(j, plan, study) for j in told)]
 
 
 def _deciding(own: list[Judged]) -> list[Judged]:
@@ -114,20 +126,20 @@ def _by_budget(own: list[Judged], plan: Plan, study: Study) -> list[str]:
     ]
 
 
-def in_words(study: Study) -> str:
+def rests_on(study: Study) -> list[str]:
     """What the verdicts rest on, in a few sentences: the plan, what changed in it, the chance of a false one,
     mixed code.
     """
     plan = read_plan(study)
     if plan is None:
-        return (
+        return [
             f"No plan was declared for preset `{study.preset.name}` before its runs, so no claim is judged. "
             + (
                 "This study shows that everything runs."
                 if study.preset.dataset == "symmetric_shapes"
                 else "`repro plan` writes one."
             )
-        )
+        ]
     tested = [len(own) for claim in claims.CLAIMS if (own := plan.of(claim.name))]
     text = [
         f"The plan was declared on {plan.declared}: the endpoint is the mean of ln"
@@ -145,13 +157,14 @@ def in_words(study: Study) -> str:
         (
             f"It names {len(tested)} claims, each tested at {plan.alpha:.0%}. If nothing differs, the chance"
             " that at least one is wrongly supported or contradicted is about"
-            f" {any_false(tested, plan.alpha):.0%} where comparisons are independent, and at most about"
+            f" {any_false(tested, plan.alpha):.0%} where comparisons are independent (a claim of several is"
+            " supported only if all of them are), and at most about"
             f" {len(tested) * plan.alpha:.0%} in any case."
         )
         if len(tested) > 1
         else f"It names one claim, tested at {plan.alpha:.0%}."
     )
-    return " ".join([*text, *_made(study, plan)])
+    return [*text, *_made(study, plan)]
 
 
 def _looks_in_words(plan: Plan) -> str:
@@ -178,7 +191,7 @@ def _made(study: Study, plan: Plan) -> list[str]:
     if len(kinds) == 1 and not on_gpu:
         text.append(f"All ran on one kind of processor ({next(iter(kinds))}).")
     if len(kinds) > 1:
-        each = ", ".join(f"{name}: seeds {_listed(seeds)}" for name, seeds in sorted(kinds.items()))
+        each = ", ".join(f"{name}: {_of_seeds(seeds)}" for name, seeds in sorted(kinds.items()))
         text.append(
             f"They ran on {len(kinds)} kinds of processor ({each}), and the same seed gives another model on"
             " another kind."
@@ -186,11 +199,13 @@ def _made(study: Study, plan: Plan) -> list[str]:
     return text
 
 
-def _listed(seeds: Iterable[int]) -> str:
-    """Seeds as "0 to 4" where none is left out, else one by one."""
+def _of_seeds(seeds: Iterable[int]) -> str:
+    """Seeds as "seeds 0 to 4" where none is left out, else one by one."""
     seeds = sorted(seeds)
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
     whole = len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if whole else ", ".join(map(str, seeds))
+    return f"seeds {seeds[0]} to {seeds[-1]}" if whole else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _hours(records: Iterable[dict]) -> float:
@@ -211,7 +226,7 @@ def hours_of(study: Study, claim: str) -> float:
 
 def comparisons(study: Study) -> pd.DataFrame:
     """Every comparison behind the verdicts at every budget, in numbers: a line each; gains are in the claim's
-    direction, in per cent.
+    direction, in per cent. Empty without a plan.
 
     seeds: of the verdict's look; gain, low, high there; latest_*: at the last look; paper: the paper's own
     for the same rows, paper_relative: for the maps of the same share of the image; hours: what the
@@ -245,27 +260,7 @@ def comparisons(study: Study) -> pd.DataFrame:
                     "hours": _hours(filter(None, records)),
                 }
             )
-    columns = [
-        "claim",
-        "comparison",
-        "measure",
-        "budget",
-        "outcome",
-        "seeds",
-        "gain",
-        "low",
-        "high",
-        "latest_seeds",
-        "latest_gain",
-        "latest_low",
-        "latest_high",
-        "broken",
-        "needed",
-        "paper",
-        "paper_relative",
-        "hours",
-    ]
-    return pd.DataFrame(lines, columns=columns)
+    return pd.DataFrame(lines)
 
 
 def show_comparisons(study: Study) -> pd.DataFrame:

@@ -160,7 +160,7 @@ def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
     from ..analysis import plan as plans
     from ..analysis.comparisons import judge
     from ..analysis.settle import progress
-    from ..analysis.verdicts import in_words
+    from ..analysis.verdicts import rests_on
     from ..studies.study import Study
 
     study = Study(preset, executor="none", out=out)
@@ -186,7 +186,7 @@ def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
         )
     declared = plans.read(study)
     if declared:
-        say("\n".join([in_words(study), *progress(study, declared, judge(study), declared.most_seeds)]))
+        say("\n".join([*rests_on(study), *progress(study, declared, judge(study), declared.most_seeds)]))
 
 
 def plan(
@@ -297,7 +297,7 @@ def _print_study(study: Study, names: list[str]) -> None:
     from .. import paper
     from ..analysis import tables
     from ..analysis.effects import show_effects
-    from ..analysis.verdicts import in_words, verdicts
+    from ..analysis.verdicts import rests_on, verdicts
 
     for name in names:
         shown = tables.present(study, paper.WITH_NOTEBOOK[name])
@@ -311,7 +311,7 @@ def _print_study(study: Study, names: list[str]) -> None:
         print_frame(show_effects(study, paper.RECIPE_TABLE), "What each change moves")
     if set(names) & set(paper.TABLES):
         print_frame(verdicts(study)[["claim", "verdict", "finding"]], "Verdicts")
-        say(in_words(study))
+        say("\n".join(rests_on(study)))
 
 
 def _print_difference(study: Study, committed: Study, names: list[str]) -> None:

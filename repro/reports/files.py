@@ -12,7 +12,7 @@ from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import (
     UNITS,
     comparisons,
-    in_words,
+    rests_on,
     show_comparisons,
     show_verdicts,
     verdicts,
@@ -43,9 +43,17 @@ def report_texts(study: Study) -> dict[str, str]:
     plan, verdicts.json; by file name.
     """
     table, declared = verdicts(study), read_plan(study)
-    parts = [f"# Verdicts, preset `{study.preset.name}`", *show_verdicts(study)]
-    parts += ["## What they rest on", in_words(study)]
-    by_plan = {}
+    parts, by_plan = [f"# Verdicts, preset `{study.preset.name}`"], {}
+    if declared:
+        name = study.preset.name
+        parts += [
+            f"Runs and tables: [results](../README.md#{name}). How verdicts are made:"
+            " [statistics](../../docs/statistics.md).",
+            "![Gains with intervals, by comparison](comparisons.png)",
+            *show_verdicts(study),
+            "## What they rest on",
+        ]
+    parts.append(tables.listed(rests_on(study)))
     if declared:
         parts += ["## The comparisons behind them", UNITS, tables.to_markdown(show_comparisons(study))]
         numbers = comparisons(study).to_csv(index=False, float_format="%.6g")

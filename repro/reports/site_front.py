@@ -12,8 +12,8 @@ from bs4 import BeautifulSoup
 from markupsafe import Markup
 
 from .. import paper, runs
-from ..analysis import answer, frames
-from ..analysis.verdicts import EXPLORATORY, NOT_TRIED, in_words
+from ..analysis import answer, frames, tables
+from ..analysis.verdicts import EXPLORATORY, NOT_TRIED, rests_on
 from ..studies.study import Study, run_name
 from . import pages, readme, site_html
 
@@ -48,7 +48,7 @@ def of_study(study: Study) -> tuple[Path, str, str]:
     return _made(
         f"results/{study.preset.name}/index.md",
         title=f"Study {study.preset.name}",
-        about=Markup(site_html.of_markdown(f"{pages.in_a_line(study)}\n\n{in_words(study)}")),
+        about=Markup(site_html.of_markdown(f"{pages.in_a_line(study)}\n\n{tables.listed(rests_on(study))}")),
         plots=[_plot(one) for one in judged],
         cards=_cards(judged),
         samples=[(study.preset.name, _sheets(study, paper.TABLES.values()))],

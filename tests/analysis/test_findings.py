@@ -90,7 +90,8 @@ def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare)
     close, far = [100.0, 100.2, 99.9], [150.0, 150.3, 149.85]
     fids |= dict.fromkeys(("attention_8", "attention_16", "residual_8"), close) | {"residual_16": far}
     line = answer.answers([declare(study_of(fids))]).splitlines()[1]
-    assert "(3 seeds): no difference. Attention at 16" in line and line.endswith("(3 seeds): supported.")
+    assert "(3 seeds): no difference of 10 per cent or more. Attention at 16" in line
+    assert line.endswith("(3 seeds): better.")
     change(study := declare(study_of(fids)), only=("residual_16", 0), status="collapsed")
     line = answer.answers([study]).splitlines()[1]
     assert line.endswith("Attention at 16 against residual at 16, FID (Lite0): unstable.")

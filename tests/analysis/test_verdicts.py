@@ -250,29 +250,31 @@ def test_c8_is_an_interaction_of_classes(study_of, declare):
 def test_without_a_plan_nothing_is_judged(study_of):
     study = study_of({"none": GOOD, "attention_16": GOOD})
     assert set(v.verdicts(study)["verdict"]) == {v.NO_PLAN} and v.comparisons(study).empty
-    assert "shows that everything runs" in v.in_words(study) and forests.comparisons(study)
+    assert "shows that everything runs" in " ".join(v.rests_on(study)) and forests.comparisons(study)
 
 
 def test_a_reader_sees_the_verdicts_on_claims_that_were_tried_and_the_names_of_the_others(study_of, declare):
     study = pair(study_of, declare, GOOD, GOOD)  # tries C5 alone
-    table, left = v.show_verdicts(study)
-    assert [line.split()[1] for line in table.splitlines()[2:]] == ["C5"]
+    claim, found, left = v.show_verdicts(study)
+    assert claim.startswith("**C5, no difference.** *A residual block") and found.startswith(
+        "* Attention at 16"
+    )
     assert left == "Not tried in this study: C1, C2, C3, C4, C6, C7, C8."
     assert v.show_verdicts(study, "C6") == ["Not tried in this study: C6."]
-    assert v.show_verdicts(study, "C5") == [table]
+    assert v.show_verdicts(study, "C5") == [claim, found]
 
 
 def test_studies_of_two_codes_are_named_and_of_two_extractors_refused(study_of, declare):
     study = pair(study_of, declare, GOOD, GOOD)
-    assert "one revision of the code (sources abc). All ran on one kind of" in v.in_words(study)
+    assert "one revision of the code (sources abc). All ran on one kind of" in " ".join(v.rests_on(study))
     run = study.run("residual_16", 0)
     record = run.read()
     run.write(record | {"provenance": record["provenance"] | {"code": {"sources": "other"}}})
-    assert "2 revisions of the code (sources abc, sources other)" in v.in_words(study)
+    assert "2 revisions of the code (sources abc, sources other)" in " ".join(v.rests_on(study))
     earlier = {"earlier_code": [{"sources": "third"}], "earlier_processor": ["another"]}
     run.write(record | {"provenance": record["provenance"] | earlier})
-    assert "2 revisions of the code (sources abc, sources third)" in v.in_words(study)
-    assert "2 kinds of processor (a processor: seeds 0 to 9, another: seeds 0)" in v.in_words(study)
+    assert "2 revisions of the code (sources abc, sources third)" in " ".join(v.rests_on(study))
+    assert "2 kinds of processor (a processor: seeds 0 to 9, another: seed 0)" in " ".join(v.rests_on(study))
     run.write(record | {"definition": record["definition"] | {"extractor": "inception"}})
     with pytest.raises(ReproError, match="scored in different ways"):
         c.judge(study)
@@ -282,8 +284,8 @@ def test_a_plan_that_changed_is_exploratory(study_of, declare):
     study = declare(
         study_of({"none": GOOD}), changes=[{"date": "2026-02-02", "after_seeds": 4, "fields": ["margin"]}]
     )
-    assert "**Exploratory**: the plan changed on 2026-02-02 after 4 seeds had run (margin)." in v.in_words(
-        study
+    assert "**Exploratory**: the plan changed on 2026-02-02 after 4 seeds had run (margin)." in " ".join(
+        v.rests_on(study)
     )
     told = v.verdicts(study).set_index("claim")["verdict"]
     assert told["C4"] == "open (exploratory)" and told["C3"] == v.NOT_TRIED
@@ -312,7 +314,7 @@ def test_the_false_verdicts_to_expect_are_said(study_of, declare):
         )
     )
     claimed = {of.claim for of in plan.read(study).comparisons}
-    assert f"It names {len(claimed)} claims, each tested at 5%" in v.in_words(study)
+    assert f"It names {len(claimed)} claims, each tested at 5%" in " ".join(v.rests_on(study))
 
 
 def test_nothing_has_run(tmp_path):

@@ -31,7 +31,7 @@ def test_the_differences_page_has_each_setting_and_its_effect(recipe_study, tmp_
     line = next(line for line in page.splitlines() if line.startswith("| init "))
     assert "+36.9 % (" in line and "orthogonal" in line
     together = [line for line in page.splitlines() if ", together with " in line]
-    assert len(together) == 5 and "together with" not in line  # two fields each, and one that sets another
+    assert len(together) == 6 and "together with" not in line  # three pairs of fields
     assert any(
         line.startswith("| SN on the cBN tables ") and "together with cBN tables at the start" in line
         for line in together
@@ -45,7 +45,7 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     path = study.folder / "runs/attention_16/README.md"
     page = pages.rows_texts(study)[path]
     for text in (
-        "repro train attention_16 --preset rehearsal --seed 1",
+        "`repro train attention_16 --preset rehearsal --seed K`, K = 0, 1",
         "[run.json](seed1/run.json)",
         "| attention_at",
         "| recipe.beta2",
@@ -57,7 +57,7 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     made = run.read()["provenance"] | {"compiled": True, "cuda_graphs": None, "accumulate": 4}
     run.write(run.read() | {"provenance": made})
     again = pages.rows_texts(study)[path]
-    assert "--seed 1 --compile --accumulate 4`" in again and "--seed 0`" in again
+    assert "--compile --accumulate 4 --seed 1`" in again and "--preset rehearsal --seed 0`" in again
     (study.folder / "table1_self_attention.ipynb").write_text("{}")
     assert "(../../table1_self_attention.ipynb), as *attention at 16*" in pages.rows_texts(study)[path]
     table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))
@@ -142,7 +142,7 @@ def test_a_declared_study_says_how_far_it_is_until_it_is_reported(study_of, decl
     study = declare(study_of({row: [100, 101] for row in ("none", "attention_8", "attention_16")}))
     (line,) = pages.planned(study.out)
     assert line.startswith("[`rehearsal`](rehearsal/plan.json): C1, C2, C4")
-    assert line.endswith(" (2 of the 3 seeds of its first look)")
+    assert line.endswith(" (0 to 2 of the 3 seeds of its first look)")
     assert readme._waiting(study.out)[0].startswith("[Not judged yet](results/README.md): `rehearsal`: C1")
     assert "seeds" not in readme._waiting(study.out)[0]
     (study.folder / "report.csv").write_text("")
