@@ -226,7 +226,7 @@ def hours_of(study: Study, claim: str) -> float:
 
 def comparisons(study: Study) -> pd.DataFrame:
     """Every comparison behind the verdicts at every budget, in numbers: a line each; gains are in the claim's
-    direction, in per cent. Empty without a plan.
+    direction, in per cent.
 
     seeds: of the verdict's look; gain, low, high there; latest_*: at the last look; paper: the paper's own
     for the same rows, paper_relative: for the maps of the same share of the image; hours: what the
@@ -260,7 +260,10 @@ def comparisons(study: Study) -> pd.DataFrame:
                     "hours": _hours(filter(None, records)),
                 }
             )
-    return pd.DataFrame(lines)
+    ends = ["gain", "low", "high"]
+    columns = ["claim", "comparison", "measure", "budget", "outcome", "seeds", *ends, "latest_seeds"]
+    columns += [*(f"latest_{end}" for end in ends), "broken", "needed", "paper", "paper_relative", "hours"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def show_comparisons(study: Study) -> pd.DataFrame:
