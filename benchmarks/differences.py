@@ -96,7 +96,7 @@ def main() -> None:
                     flush=True,
                 )
             of_d, of_g = draws.draws(config, batches, step)
-            updates.update_d(config, g, d, optimisers[1], *of_d, precision)
+            updates.update_d(config, g, d, optimisers[1], precision, *of_d)
             updates.update_g(config, g, d, optimisers[0], *of_g, precision)
     x = g.eval()(latents(config.preset.z_dim, 0, 0, 64), torch.arange(64) % config.num_classes).detach()
     error = (x.float() + 1) * 127.5 - torch.from_numpy(to_uint8(x)).permute(0, 3, 1, 2)

@@ -70,7 +70,7 @@ def our_step(preset: Preset, *attention_at: int, graphed: bool = False, parts: i
 
     def update(of_d: tuple, of_g: tuple) -> tuple:
         return (
-            *updates.update_d(config, g, d, optimiser_d, *of_d, precision, parts=parts),
+            *updates.update_d(config, g, d, optimiser_d, precision, *of_d, parts=parts),
             updates.update_g(config, g, d, optimiser_g, *of_g, precision, parts),
         )
 

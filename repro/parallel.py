@@ -51,8 +51,11 @@ def rank() -> int:
 
 
 def share(whole: Tensor) -> Tensor:
-    """The part of a batch (B, ...) that this rank takes: (B / ranks, ...)."""
-    return whole.chunk(ranks())[rank()]
+    """The part of a batch (B, ...) that this rank takes: (B / ranks, ...).
+
+    Also while the first rank works alone: a thread draws the next batch meanwhile.
+    """
+    return whole.chunk(dist.get_world_size() if dist.is_initialized() else 1)[rank()]
 
 
 def wrap(network: nn.Module) -> nn.Module:

@@ -10,6 +10,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from .execution import Execution
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -45,6 +47,14 @@ def revisions(record: dict) -> list[str]:
     """
     made = record["provenance"]
     return list(dict.fromkeys(map(_revision, [*made.get("earlier_code", ()), made["code"]])))
+
+
+def command(record: dict, preset: str, seed: int | str) -> str:
+    """What makes a recorded run of the preset again, computed as it was; FOLDER stands for its data."""
+    words = ["repro train", record["row"], "--preset", preset]
+    if record["config"]["preset"]["dataset"] != "symmetric_shapes":
+        words.append("--data FOLDER")
+    return " ".join([*words, *Execution.recorded(record["provenance"]).options, "--seed", str(seed)])
 
 
 def _revision(code: dict) -> str:

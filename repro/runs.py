@@ -254,6 +254,12 @@ def shortened(value):
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
+def stored(study: Path) -> list[Run]:
+    """The runs in a study's folder; those that a person moved away, such as seed0-old, are left out."""
+    found = sorted(study.glob("runs/*/seed*/run.json"))
+    return [Run(path.parent) for path in found if path.parent.name[4:].isdigit()]
+
+
 def run_folder(out: str | Path, preset: str, row: str, seed: int) -> Path:
     """The folder of a run."""
     return Path(out) / preset / "runs" / row / f"seed{seed}"

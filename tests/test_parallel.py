@@ -48,7 +48,7 @@ def after_steps(config, images, steps=STEPS, dtype=torch.float64):
         )
         losses.append(
             parallel.mean(
-                updates.update_d(config, g, trained_d, optimiser_d, x, y, z, labels, "fp32", *mix)[0]
+                updates.update_d(config, g, trained_d, optimiser_d, "fp32", x, y, z, labels, *mix)[0]
             ).item()
         )
         losses.append(
@@ -218,6 +218,15 @@ def test_what_fails_on_the_first_rank_ends_all_with_its_reason():
     with pytest.raises(OSError, match="No space left") as caught:
         parallel.launch(2, on_the_first, disk_full)
     assert caught.value.errno == errno.ENOSPC
+
+
+def share_of_four():
+    return parallel.on_first(lambda: len(parallel.share(torch.arange(4))))
+
+
+def test_a_rank_takes_its_share_while_the_first_works_alone():
+    """As the thread does that draws the next batch during a score or a checkpoint."""
+    assert parallel.launch(2, share_of_four) == 2
 
 
 def test_devices_that_do_not_fit_are_refused(make_config, images, tmp_path, monkeypatch):

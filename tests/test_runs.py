@@ -26,6 +26,15 @@ def test_a_record_is_never_half_written(tmp_path, monkeypatch):
     ]
 
 
+def test_a_run_that_was_moved_away_is_no_run_of_the_study(study_of):
+    study = study_of({"none": [100, 110]})
+    for name in ("seed1-old", "seed-old"):
+        os.renames(study.run("none", 1).folder, study.run("none", 1).folder.with_name(name))
+        assert [run.folder.name for run in runs.stored(study.folder)] == ["seed0"]
+        os.renames(study.run("none", 1).folder.with_name(name), study.run("none", 1).folder)
+    assert len(runs.stored(study.folder)) == 2
+
+
 def test_a_record_is_readable_by_pandas_in_one_line(study_of):
     study = study_of({"none": [100]})
     assert (

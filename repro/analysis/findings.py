@@ -134,18 +134,21 @@ def uniform(study: Study, tables: Iterable[paper.Table]) -> list[str]:
             row = next(of for of in table.rows if of.name == row)
             for block, value in (record.get("attention") or [{}])[-1].get("entropy", {}).items():
                 entropies[block[0]][run_name(row, study.preset), seed, block] = value
-    found = {name: list(of.values()) for name, of in entropies.items() if of}
+    found = {name: of for name, of in entropies.items() if of}
     return [_of_network(name, of, bound, explained=name != min(found)) for name, of in found.items()]
 
 
-def _of_network(name: str, values: list[float], bound: float, explained: bool = False) -> str:
+def _of_network(
+    name: str, of_blocks: dict[tuple[str, int, str], float], bound: float, explained: bool = False
+) -> str:
+    values, count = list(of_blocks.values()), len({(row, seed) for row, seed, _ in of_blocks})
     flat = sum(value >= bound for value in values)
     digits = 2 if 0.9995 <= max(values) < 1 else 1  # 99.98 is not 100
     low, high = (f"{100 * value:.{digits}f}" for value in (min(values), max(values)))
     between = f"{low} to {high}" if low != high else low
     measured = f"{between} per cent"
     if not explained:
-        of = f"each of {len(values)} runs" if len(values) > 1 else "one run"
+        of = f"each of {count} runs" if count > 1 else "one run"
         measured = f"the entropy of its map is {measured} of that of equal weights (last score of {of})"
     if flat == len(values):
         return f"**{name}'s attention is close to uniform**: {measured}."

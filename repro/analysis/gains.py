@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from .. import paper
+from .. import paper, runs
 from ..presets import PRESETS
 from ..studies.study import Study
 from .plan import Comparison
@@ -58,5 +58,5 @@ def shorter(study: Study, table: paper.Table) -> Iterator[Study]:
     for name, preset in PRESETS.items():
         as_long = dataclasses.replace(preset, **{field: getattr(study.preset, field) for field in LENGTH})
         alike = preset.steps < study.preset.steps and as_long == study.preset and table.name in preset.tables
-        if alike and any((study.out / name).glob("runs/*/seed*/run.json")):
+        if alike and runs.stored(study.out / name):
             yield Study.in_folder(str(study.out / name))

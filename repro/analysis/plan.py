@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import runs
-from ..errors import ReproError
+from ..errors import ReproError, SizeNotAvailable
 from ..presets import Preset
 from ..studies.study import Study, rows, run_name
 from .labels import METRICS
@@ -208,11 +208,18 @@ def _faults(raw: dict, preset: Preset) -> Iterator[str]:
     if outside := sorted((compared - set(raw["rows"])) | (set(raw["rows"]) - raw["cost"].keys())):
         yield f'compares rows that its "rows" or its "cost" leave out ({", ".join(outside)})'
     for row in raw["rows"]:
-        if (name := run_name(rows()[row], preset)) != row:
-            yield f"names row {row}, whose run is that of {name}: name that one"
+        try:
+            name = run_name(rows()[row], preset)
+        except SizeNotAvailable:
+            yield f"names row {row}, which does not exist at {preset.resolution} px"
+        else:
+            if name != row:
+                yield f"names row {row}, whose run is that of {name}: name that one"
     for c in raw["comparisons"]:
         if missing := [name for name in NEEDED[c["measure"]] if name not in c]:
             yield f"has a comparison of {c['measure']} for {c['claim']} without {', '.join(missing)}"
+        if c["measure"] == "decline" and False:
+            yield f"has a decline for {c['claim']} of several rows: name one that the claim says to decline"
         if c.get("paired") and c["measure"] not in ("endpoint", "decline"):
             yield (
                 f"pairs the runs of a comparison of {c['measure']}, which only endpoints and declines may do"

@@ -155,7 +155,7 @@ def _of_outcome(j: Judged, plan: Plan) -> str:
         OPEN: "open",
         DEPENDS: "better at one budget and worse at another",
         TOO_SHORT: "too short to rank",
-        INERT: "the map is uniform within 1 per cent, so it says nothing",
+        INERT: f"the map is uniform within {100 * (1 - plan.inert_from):.2g} per cent, so it says nothing",
         NOT_DECLINED: "nothing declined yet",
     }[j.outcome]
 

@@ -97,7 +97,7 @@ def measure(config: Config, device: str) -> Cost:
     precision = updates.native_precision(preset.precision)
     of_d, *_, of_g = next(draws.prefetched(small, Batches(data, batch, 0, False), 0, device))
     scale = preset.batch_size / batch
-    update_d = scale * _seconds(lambda: updates.update_d(small, g, d, optimiser_d, *of_d, precision), device)
+    update_d = scale * _seconds(lambda: updates.update_d(small, g, d, optimiser_d, precision, *of_d), device)
     update_g = scale * _seconds(lambda: updates.update_g(small, g, d, optimiser_g, *of_g, precision), device)
     image = _seconds(lambda: sampling.sample(g, small, batch, precision, device), device) / batch
     states = [t for module in (g, d, optimiser_g, optimiser_d) for t in _tensors(module.state_dict())]
@@ -230,7 +230,9 @@ def estimate(preset: Preset, devices: int, seeds: int | None = None) -> tuple[pd
     study = Study(preset.name, seeds or preset.seeds, executor="none")
     costs = measure_rows(study, device)
     of_an_image, of_distances = extraction(preset, device), distances(preset, device)
+    # those on the way, and of the last step the averaged weights and further samples
     scores = sum(map(preset.is_scored, {*range(0, preset.steps, preset.score_every), preset.steps}))
+    scores += 1 + preset.resamples
 
     def line(name: str, tables: list[str]) -> dict:
         tasks = study.tasks(tables)
@@ -300,7 +302,8 @@ def _assumptions(
             f" takes {high / low:.2f} times one with it at 8."
         )
     start = f" from step {preset.score_from:,} on" if preset.score_from else ""
-    scored = f"{preset.samples:,} samples every {preset.score_every:,} steps{start}"
+    again = f", {1 + preset.resamples} more at the end" if preset.resamples else ", one more at the end"
+    scored = f"{preset.samples:,} samples every {preset.score_every:,} steps{start}{again}"
     if of_an_image is None:
         out.append(
             f"Scoring ({scored}) counts the generator and the distances: the weights of Inception could not"
@@ -309,7 +312,8 @@ def _assumptions(
     else:
         out.append(
             f"Scoring ({scored}): {1 / of_an_image:,.0f} images a second through {preset.extractor}, and"
-            f" {of_distances:.1f} s for the distances of a score."
+            f" {of_distances:.1f} s for the distances of a score. The second extractor, at the end, is not"
+            " counted."
         )
     data = IMAGES[preset.dataset] * preset.resolution**2 * 3 / 1e9
     out.append(

@@ -210,14 +210,17 @@ def discard_stale(study: Study, tasks: Iterable[Task]) -> None:
     """Remove the runs that other sources of this package made, so that what is compared is what the present
     code does.
     """
+    for run in stale(study, tasks):
+        shutil.rmtree(run.folder)
+
+
+def stale(study: Study, tasks: Iterable[Task]) -> list[runs.Run]:
+    """The runs of the tasks that other sources of this package made."""
     sources = provenance.code_revision()["sources"]
-    for task in tasks:
-        run = study.run(task.row, task.seed)
-        record = run.read()
-        if record is None:
-            continue
-        if set(provenance.made_by(record)["code"]) != {sources}:
-            shutil.rmtree(run.folder)
+    made = [study.run(task.row, task.seed) for task in tasks]
+    return [
+        run for run in made if (record := run.read()) and set(provenance.made_by(record)["code"]) != {sources}
+    ]
 
 
 def measure(base: Study, twins: Iterable[Study], tasks: Iterable[Task]) -> dict:
@@ -261,8 +264,7 @@ def widen(reference: Study, other: Study, tasks: Iterable[Task]) -> list[str]:
     Raises ReproError when none of the tasks has a finished run on both sides, or one has another
     configuration.
     """
-    path = tolerances_path(reference)
-    content = json.loads(path.read_text())
+    content = read_tolerances(reference)
     largest = {
         (name, int(step)): value
         for name, of in content["largest_difference"].items()
@@ -288,7 +290,7 @@ def widen(reference: Study, other: Study, tasks: Iterable[Task]) -> list[str]:
         raise ReproError(f"{other.folder} has no finished run that {reference.folder} has too.")
     content["other_processors"] = sorted({*content.get("other_processors", []), *others})
     content["largest_difference"] = _by_kind(largest)
-    runs.write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    runs.write_atomically(tolerances_path(reference), (json.dumps(content, indent=1) + "\n").encode())
     return content["other_processors"]
 
 

@@ -146,8 +146,8 @@ def generated(study: Study) -> pd.DataFrame:
     were, by Lite0: scores by another definition never stand beside these.
     """
     lines, sets = [], read(study, "efficientnet_lite0")
-    for path in sorted((study.folder / "runs").glob("*/seed*/run.json")):
-        record = runs.Run(path.parent).read()
+    for run in runs.stored(study.folder):
+        record = run.read()
         made = record.get("definition", {}) | {"data_fingerprint": record["config"]["data_fingerprint"]}
         if sets is None or any(made.get(name) != sets.attrs[name] for name in DEFINITION):
             continue

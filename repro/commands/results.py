@@ -15,6 +15,8 @@ from ..presets import PRESETS
 from .options import DataOption, JobsOption, OutOption, PresetOption
 from .printing import print_frame, relative, say, say_in_brief
 
+CHECKED = "outputs/check"  # where a check trains, and removes what older code trained
+
 
 def report(
     source: Annotated[str, typer.Option("--from", help="A folder of finished runs, such as results/smoke.")],
@@ -59,7 +61,7 @@ def check(
     ] = None,
     jobs: JobsOption = None,
     data: DataOption = None,
-    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = CHECKED,
 ) -> None:
     """Train a reference's runs again and compare every number with it; exit code 1 when one is past its
     tolerance.
@@ -83,9 +85,9 @@ def check(
         reference = Study.in_folder(against or f"results/{name}")
         now = existing or Study(name, out=out, data=data if name == preset else None, jobs=jobs)
         now.seeds = reference.seeds
-        stages.append(
-            (reference, now, checks.reference_tasks(reference, now), checks.read_tolerances(reference))
-        )
+        tasks = checks.reference_tasks(reference, now)
+        _refuse_misuse(reference, now, tasks, removes=not given and out != CHECKED)
+        stages.append((reference, now, tasks, checks.read_tolerances(reference)))
     for reference, now, tasks, tolerances in stages:
         start = time.monotonic()
         if not given:
@@ -101,6 +103,26 @@ def check(
             raise typer.Exit(1)
     if not (against or given):
         _read_again()
+
+
+def _refuse_misuse(reference, now, tasks, removes: bool) -> None:
+    """Raise ReproError where a check would compare a study with itself or with another preset's, or would
+    remove runs outside its own folder.
+    """
+    from ..checks import regression as checks
+
+    if reference.preset.name != now.preset.name:
+        raise ReproError(
+            f"{relative(reference.folder)} holds runs of preset {reference.preset.name} and would be compared"
+            f" with those of {now.preset.name}: give --preset {reference.preset.name}."
+        )
+    if reference.folder == now.folder:
+        raise ReproError(f"{relative(now.folder)} is the reference itself: name another folder.")
+    if removes and checks.stale(now, tasks):
+        raise ReproError(
+            f"{relative(now.folder)} holds runs made by other code, which a check would remove: name an"
+            f" empty folder with --out, or leave --out away to train in {CHECKED}."
+        )
 
 
 def _print_check(reference, now, frame, seconds: float) -> None:
@@ -156,7 +178,7 @@ def calibrate(
     arithmetics: Annotated[str, typer.Option(help="Joined by commas; SSE4.1 is slow.")] = "AVX2,SSE4.1",
     jobs: JobsOption = None,
     data: DataOption = None,
-    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = "outputs/check",
+    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = CHECKED,
     of_runs: Annotated[
         str | None,
         typer.Option(

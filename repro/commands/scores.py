@@ -152,6 +152,8 @@ def sample(
     from ..scoring import sampling
 
     config, g, precision = exports.generator(source)
+    if label is not None and config.recipe.conditioning == "unconditional":
+        raise ReproError("--class is given and this generator is unconditional: leave it out.")
     if label is not None and label >= config.num_classes:
         raise ReproError(
             f"--class is {label} and this generator knows {config.num_classes} classes: choose from 0 to"

@@ -73,7 +73,7 @@ def reproduce(
 
     start = time.monotonic()
     names = table_names(tables, preset)
-    _refuse_contradictions(settled, seeds, tables, most_seeds)
+    _refuse_contradictions(settled, seeds, tables, most_seeds, executor)
     study = Study(
         preset,
         PRESETS[choose("preset", preset, PRESETS)].seeds if seeds is None else seeds,
@@ -97,8 +97,10 @@ def reproduce(
 
 
 def _refuse_contradictions(
-    settled: bool, seeds: int | None, tables: str | None, most_seeds: int | None
+    settled: bool, seeds: int | None, tables: str | None, most_seeds: int | None, executor: str
 ) -> None:
+    if settled and executor == "none":
+        raise ReproError("--until-settled trains and --executor none never does: leave one of them out.")
     if settled and (seeds or tables):
         raise ReproError(
             "With --until-settled the plan says which rows and seeds are trained: leave --seeds and --tables"
@@ -164,14 +166,14 @@ def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
     from ..studies.study import Study
 
     study = Study(preset, executor="none", out=out)
-    paths = sorted((study.folder / "runs").glob("*/seed*/run.json"))
-    if not paths:
+    found = runs.stored(study.folder)
+    if not found:
         say(
             f"No runs of {preset} in {relative(study.folder)} yet: repro reproduce --preset"
             f" {preset} trains them."
         )
-    for path in paths:
-        record = runs.Run(path.parent).read()
+    for run in found:
+        record = run.read()
         final = record.get("final")
         score = (
             f"  FID {final['fid']:.1f}, IS {final['is']:.2f} ({record['definition']['extractor']})"
@@ -179,7 +181,7 @@ def status(preset: PresetOption = "smoke", out: OutOption = "outputs") -> None:
             else ""
         )
         error = f"  {record['error']}" if record["error"] else ""
-        name = f"{path.parent.parent.name}/{path.parent.name}"
+        name = f"{run.folder.parent.name}/{run.folder.name}"
         print(
             f"{name:32} {record['status']:12} step"
             f" {record['step']:>7}/{record['config']['preset']['steps']}{score}{error}"
@@ -213,8 +215,8 @@ def plan(
             f'{path} exists: edit it, and say in its "changes" what changed after how many seeds.'
         )
     working = Study(preset, executor="none").folder  # where repro reproduce trains by default
-    for folder in (study.folder, working) if out == "results" else (study.folder,):
-        if any((folder / "runs").glob("*/seed*/run.json")):
+    for folder in (study.folder, working) if study.out == runs.PROJECT / "results" else (study.folder,):
+        if runs.stored(folder):
             raise ReproError(f"{folder} holds runs already: a plan is declared before the first one.")
     raw = drafting.draft(study.preset, most_seeds, scores, time.strftime("%Y-%m-%d", time.gmtime()), pilot)
     runs.write_atomically(path, (json.dumps(raw, indent=1) + "\n").encode())

@@ -106,6 +106,9 @@ def read_images(source: str | Path, resolution: int | None = None) -> ImageData:
             labels = np.array([names.index(parent) if parent in names else 0 for parent in parents])
         else:
             rows, given = sources.read(source, resolution)
+            rows = list(rows)
+            if not rows:
+                raise ReproError(f"There are no images in {source}: name a folder or file that has some.")
             decoded, found = zip(*rows, strict=True)
             labels = np.array(found)
             names = tuple(given or ())

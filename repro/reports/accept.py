@@ -39,7 +39,7 @@ def changes(reference: Study, new: Study, tasks: list[Task]) -> list[str]:
 
 def verdicts_of(target: Study) -> dict[str, str]:
     """The verdict on each claim by the runs in the study's folder; none where it has no plan or no runs."""
-    if read_plan(target) is None or not any(target.folder.glob("runs/*/seed*/run.json")):
+    if read_plan(target) is None or not runs.stored(target.folder):
         return {}
     return dict(verdicts(Study.in_folder(str(target.folder))).set_index("claim")["verdict"])
 
@@ -161,11 +161,11 @@ def _check_data(study: Study, target: Study, tasks: list[Task]) -> None:
     """Raise ReproError where rows that stay committed are of other data than the runs of `tasks`."""
     replaced = {task.row for task in tasks}
     data = {study.run(task.row, task.seed).read()["config"]["data_fingerprint"] for task in tasks}
-    for path in sorted(target.folder.glob("runs/*/seed*/run.json")):
-        record = runs.Run(path.parent).read()
-        if path.parts[-3] not in replaced and data - {record["config"]["data_fingerprint"]}:
+    for run in runs.stored(target.folder):
+        other = data - {run.read()["config"]["data_fingerprint"]}
+        if other and run.folder.parent.name not in replaced:
             raise ReproError(
-                f"{path.parent} is of other data than the runs in {study.folder}, and scores of different"
+                f"{run.folder} is of other data than the runs in {study.folder}, and scores of different"
                 f" data never stand beside each other: nothing was copied; move {target.folder} away first."
             )
 

@@ -14,6 +14,7 @@ from .. import provenance, runs
 from ..analysis import labels, tables
 from ..config import Config
 from ..errors import ReproError
+from ..presets import PRESETS
 from ..training.checkpoint import read_checkpoint, sampled_generator, trained
 
 SUFFIX = ".safetensors"
@@ -22,15 +23,21 @@ SUFFIX = ".safetensors"
 def export(folder: Path, to: Path) -> None:
     """Write the generator of a run's best scored step to `to`, and a model card to the same name with .md.
 
-    Raises ReproError when the run was never scored, or has no such checkpoint on this machine.
+    Raises ReproError when the run was never scored, has no such checkpoint on this machine, or is in no
+    study's folder.
     """
     from safetensors.torch import save
 
-    run = runs.Run(folder)
+    run, study = runs.Run(folder), Path(*folder.resolve().parts[:-3])
     record = run.read()
     if record is None or not run.best_path.exists():
         raise ReproError(
             f"{folder} has no best.pt: name the folder of a run that was trained and scored on this machine."
+        )
+    if study.name not in PRESETS:
+        raise ReproError(
+            f"{folder} is not in a study's folder (PRESET/runs/ROW/seedK), whose name its model card needs:"
+            " put it into one."
         )
     state = read_checkpoint(run.best_path)
     config = Config.of(json.loads(state["config"]))
@@ -45,9 +52,8 @@ def export(folder: Path, to: Path) -> None:
         "score": json.dumps(score),
     }
     runs.write_atomically(to, save(weights, metadata))
-    runs.write_atomically(
-        to.with_suffix(".md"), model_card(record, folder.resolve().parents[2].name, score, to.name).encode()
-    )
+    card = model_card(record, study.name, score, to.name)
+    runs.write_atomically(to.with_suffix(".md"), card.encode())
 
 
 def generator(source: Path) -> tuple[Config, torch.nn.Module, str]:
@@ -87,7 +93,6 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
     kind = "A class-conditional" if classes else "An unconditional"
     dcgan = recipe.get("network") == "dcgan"  # whose blocks stand where its codebase has them
     network = "the DCGAN pair of heykeetae" if dcgan else f"attention at {places}"
-    data = "" if scale["dataset"] == "symmetric_shapes" else " --data FOLDER"
     scores = pd.DataFrame(
         [(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")],
         columns=["score", "value"],
@@ -109,7 +114,7 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
  `{made["data_fingerprint"][:16]}…`.\
  Their licence applies to what is made of them.
 * **Selection**: the {runs.SELECTION} of this run.
-* **Made again by**: `repro train {record["row"]} --preset {preset} --seed {config["seed"]}{data}`,\
+* **Made again by**: `{provenance.command(record, preset, config["seed"])}`,\
  code {", then ".join(provenance.revisions(record))}.
 * **Limits**: small, briefly trained, scored with\
  the features of {labels.EXTRACTOR_LABELS[of["extractor"]]};\

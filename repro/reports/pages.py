@@ -13,7 +13,6 @@ from ..analysis.comparisons import judge
 from ..analysis.effects import effects, effects_in_words, show_effects
 from ..analysis.plan import read as read_plan
 from ..analysis.verdicts import verdicts
-from ..execution import Execution
 from ..presets import PRESETS
 from ..studies.notebooks import NOTEBOOKS
 from ..studies.study import Study, run_name
@@ -26,7 +25,7 @@ def studies(results: Path) -> list[Study]:
     """The committed studies with notebooks or verdicts, those with the most runs first."""
     found = {}
     for preset in PRESETS:
-        count = len(list((results / preset).glob("runs/*/seed*/run.json")))
+        count = len(runs.stored(results / preset))
         if count and (any((results / preset).glob("*.ipynb")) or (results / preset / "report.csv").exists()):
             found[Study.in_folder(str(results / preset))] = count
     return sorted(found, key=found.get, reverse=True)
@@ -116,7 +115,7 @@ def _row_page(
         + ("; ".join(listed) or "no executed notebook")
         + ".",
         "Makes a run again:",
-        *_commands(study, name, found),
+        *_commands(study, found),
         "## Scores",
         tables.to_markdown(tables.rounded(scores)),
         "## Runs",
@@ -142,18 +141,12 @@ def _row_page(
     ]
 
 
-def _commands(study: Study, row: str, found: dict[int, dict]) -> list[str]:
-    """What makes runs again, computed as they were: a command for all seeds that share it."""
-    data = ["--data FOLDER"] if study.preset.dataset != "symmetric_shapes" else []
-    seeds: dict[tuple[str, ...], list[int]] = {}
+def _commands(study: Study, found: dict[int, dict]) -> list[str]:
+    """What makes runs again: a command for all seeds that share it."""
+    seeds: dict[str, list[int]] = {}
     for seed, record in found.items():
-        seeds.setdefault(tuple(Execution.recorded(record["provenance"]).options), []).append(seed)
-    begin = ["repro train", row, "--preset", study.preset.name]
-    return [
-        f"`{' '.join([*begin, *data, *options, '--seed'])} {of[0] if len(of) == 1 else 'K'}`"
-        + (f", K = {', '.join(map(str, of))}" if len(of) > 1 else "")
-        for options, of in seeds.items()
-    ]
+        seeds.setdefault(provenance.command(record, study.preset.name, "K"), []).append(seed)
+    return [f"`{command}`, K = {', '.join(map(str, of))}" for command, of in seeds.items()]
 
 
 def _seeds(study: Study) -> str:

@@ -144,9 +144,9 @@ def _fetch(file: File, path: Path) -> None:
             raise  # a full disk, not the network
         offline = ", ".join(p.name for p in PRESETS.values() if p.extractor != "inception")
         raise ReproError(
-            f"Inception's weights are not on this machine and could not be fetched from {file.url} ({error}):"
-            f" put the file into {path.parent} or into a folder named by {VARIABLE}, or take a preset with"
-            f" the offline extractor ({offline})."
+            f"{file.name} is not on this machine and could not be fetched from {file.url} ({error}): put it"
+            f" into {path.parent} or into a folder named by {VARIABLE}, or score without a download: by a"
+            f" preset with the offline extractor ({offline}), or with --extractor efficientnet_lite0."
         ) from error
     finally:
         Path(part).unlink(missing_ok=True)

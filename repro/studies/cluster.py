@@ -134,6 +134,8 @@ def train_on_node(board, job: dict, command: Callable[..., list[str]]) -> tuple[
         return ray.get(board.report.remote(name, node, news() if with_files else {}))
 
     minutes = (job["deadline"] - time.time()) / 60
+    if minutes <= 0:  # it waited for a free node until the time was over
+        return runs.INTERRUPTED, "the time was over before it began"
     of_run = (job["preset"], job["row"], job["seed"], out, minutes, job["data"])
     words = command(*of_run, Execution(**job["execution"]))
     with (run.folder / "train.log").open("ab") as f:

@@ -140,8 +140,7 @@ class Study:
         Raises ReproError when it has no runs.
         """
         folder = (runs.PROJECT / source).resolve()
-        names = [path.parent.name[4:] for path in folder.glob("runs/*/seed*/run.json")]
-        seeds = [int(name) for name in names if name.isdigit()]  # others were moved away by a person
+        seeds = [int(run.folder.name[4:]) for run in runs.stored(folder)]
         if not seeds:
             raise ReproError(
                 f"There are no runs in {source}: name a folder such as results/smoke or outputs/smoke."

@@ -201,7 +201,7 @@ class Training:
         config, precision, parts = self.config, self.precision, self.execution.accumulate
         for x in of_d:
             loss_d, logits_real, logits_fake = update_d(
-                config, self.fast_g, self.trained_d, self.optimiser_d, *x[:4], precision, *x[4:], parts=parts
+                config, self.fast_g, self.trained_d, self.optimiser_d, precision, *x, parts=parts
             )
         loss_g = update_g(config, self.trained_g, self.fast_d, self.optimiser_g, *of_g, precision, parts)
         return loss_d, loss_g, logits_real, logits_fake

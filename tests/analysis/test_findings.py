@@ -97,6 +97,12 @@ def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare)
     assert line.endswith("Attention at 16 against residual at 16, FID (Lite0): unstable.")
 
 
+def test_a_run_with_two_blocks_is_one_run(study_of):
+    study = study_of({"attention_16": [100]})
+    change(study, attention=[{"step": 4, "entropy": {"D 8": 0.999, "D 16": 0.998}}])
+    assert "last score of one run" in findings.uniform(study, [paper.TABLE1])[0]
+
+
 def test_what_an_entropy_is_stands_with_the_first_network_alone(study_of):
     study = study_of({"attention_16": [100, 110]})
     change(study, attention=[{"step": 4, "entropy": {"G 16": 0.8, "D 16": 0.999}}])
@@ -113,7 +119,7 @@ def test_what_an_entropy_is_stands_with_the_first_network_alone(study_of):
     ],
 )
 def test_entropies_near_that_of_equal_weights_keep_the_digit_that_tells_them_apart(entropies, said):
-    text = findings._of_network("D", entropies, 0.99)
+    text = findings._of_network("D", {("a row", i, "D 16"): v for i, v in enumerate(entropies)}, 0.99)
     assert "close to uniform" in text and said in text and "each of 2 runs" in text
 
 

@@ -161,6 +161,8 @@ def test_without_a_plan_nothing_says_when_it_is_settled(tmp_path, capsys):
         command(["reproduce", "--until-settled", "--seeds", "3"]) == 2
         and "leave --seeds and --tables out" in capsys.readouterr().err
     )
+    assert command(["reproduce", "--until-settled", "--executor", "none"]) == 2
+    assert "never does" in capsys.readouterr().err
     assert (
         command(["reproduce", "--most-seeds", "3"]) == 2
         and "goes with --until-settled" in capsys.readouterr().err
@@ -187,8 +189,9 @@ def test_a_plan_is_written_once_and_before_the_first_run(tmp_path, study_of, cap
     )
     monkeypatch.setattr(runs, "PROJECT", tmp_path / "project")
     shutil.copytree(tmp_path / "rehearsal", tmp_path / "project" / "outputs" / "rehearsal")
-    assert command(["plan", "--preset", "rehearsal"]) == 2  # where runs are trained by default
-    assert "outputs/rehearsal holds runs already" in capsys.readouterr().err
+    for words in ([], ["--out", "results/"]):
+        assert command(["plan", "--preset", "rehearsal", *words]) == 2  # where runs are trained by default
+        assert "outputs/rehearsal holds runs already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -223,6 +226,22 @@ C7 = {"claim": "C7", "measure": "attention", "row": "attention_16", "block": "G"
         (
             {"rows": ["sagan"], "cost": {"sagan": 1.0}, "comparisons": [C7 | {"row": "sagan"}]},
             "names row sagan, whose run is that of attention_16",
+        ),
+        (
+            {
+                "rows": ["attention_64"],
+                "cost": {"attention_64": 1.0},
+                "comparisons": [C7 | {"row": "attention_64"}],
+            },
+            "names row attention_64, which does not exist at 32 px",
+        ),
+        (
+            {
+                "comparisons": [
+                    {"claim": "C2", "measure": "decline", "metric": "fid", "gain": {"none": 0.5, "sn_d": 0.5}}
+                ]
+            },
+            "a decline for C2 of several rows",
         ),
         ({"comparisons": []}, "is not a plan"),
         ({"comparisons": [C7 | {"measure": "endpoints"}]}, "is not a plan"),

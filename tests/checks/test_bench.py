@@ -51,7 +51,7 @@ def test_the_loop_is_the_plain_loop(make_config, shapes_data, monkeypatch):
     for step in range(20):
         of_d, of_g = map(double, draws.draws(config, batches, step))
         loss_d, loss_g = (
-            updates.update_d(config, g, d, optimiser_d, *of_d, "fp32")[0],
+            updates.update_d(config, g, d, optimiser_d, "fp32", *of_d)[0],
             updates.update_g(config, g, d, optimiser_g, *of_g, "fp32"),
         )
         with parametrize.cached():
@@ -149,7 +149,7 @@ def test_an_estimate_adds_up(monkeypatch, capsys):
     preset = dataclasses.replace(PRESETS["rehearsal"], steps=3600, score_every=3600, samples=1800)
     hours = lambda frame, column: [float(v.replace(",", "")) for v in frame[column]]
     one, said = estimate.estimate(preset, 1, 1)
-    # Table 1: 5 runs of 3 h; Table 2: two of 7 h and one of 3; Figure 3: 3 runs of 3 h; each scored once in
+    # Table 1: 5 runs of 3 h; Table 2: two of 7 h and one of 3; Figure 3: 3 runs of 3 h; a score takes
     # 0.001 h
     assert one["runs"].tolist() == [5, 3, 3, 9] and hours(one, "of it training") == [15, 17, 9, 35]
     assert hours(one, "longest run, hours") == [3, 7, 3, 7] and hours(one, "checkpoints, GB") == [
@@ -163,7 +163,9 @@ def test_an_estimate_adds_up(monkeypatch, capsys):
     assert any("linear" in text for text in said)
     of_distances = 3600.0  # an hour a score
     scored, _ = estimate.estimate(preset, 1, 1)
-    assert hours(scored, "scoring") == [5, 3, 3, 9]
+    assert hours(scored, "scoring") == [10, 6, 6, 18]  # the last step, and its averaged weights
+    preset = dataclasses.replace(preset, resamples=3)
+    assert hours(estimate.estimate(preset, 1, 1)[0], "scoring") == [25, 15, 15, 45]
     stress, _ = estimate.estimate(PRESETS["cifar10-stress"], 1, 1)  # its own table, not Tables 1 and 2
     assert stress[""].tolist() == ["Stress", "whole study"] and stress["runs"].tolist() == [6, 6]
     assert (
@@ -221,7 +223,9 @@ def test_an_estimate_measures_every_row(capsys):
     assert cli.run(["estimate", "--preset", "rehearsal"]) == 0
     said = capsys.readouterr().out
     assert (
-        "whole study" in said and "Not linear" not in said and "Scoring (100 samples every 2 steps)" in said
+        "whole study" in said
+        and "Not linear" not in said
+        and "Scoring (100 samples every 2 steps, one more at the end)" in said
     )
 
 
@@ -237,3 +241,8 @@ def test_a_cost_is_of_the_presets_batch(make_config):
     )
     # weights and Adam's two averages
     assert cost.update_d > 0 and cost.checkpoint == pytest.approx(3 * 4 * parameters, rel=0.05)
+
+
+def test_a_cost_is_measured_with_a_gradient_penalty_too(make_config):
+    cost = estimate.measure(make_config("recipe_heykeetae", channels=16), "cpu")
+    assert cost.update_d > 0 and cost.update_g > 0

@@ -175,15 +175,31 @@ def test_the_command_passes_fails_by_name_and_refuses(tmp_path, capsys):
     assert table[~table["passed"]][["run", "quantity", "step"]].values.tolist() == [
         ["none/seed0", "scores.fid", 2]
     ]
+    shutil.copytree(
+        runs.PROJECT / "results" / "cifar10-recipes", tmp_path / "cifar10-recipes"
+    )  # whose reference has no tolerances
     for misuse, text in (
         (["check", "--against", str(tmp_path / "nothing")], "There are no runs in"),
         (["check", "--runs", str(tmp_path / "nothing")], "There are no runs in"),
         (["check", "--preset", "smokee"], "Did you mean 'smoke'"),
         (["check", "--preset", "rehearsal", "--against", str(given)], "repro calibrate"),
+        (["check", "--runs", str(given), "--against", "results/smoke"], "give --preset smoke"),
+        (["check", "--runs", str(given), "--against", f"{given}/"], "is the reference itself"),
+        (
+            ["calibrate", "--runs", str(tmp_path / "cifar10-recipes")],
+            "repro calibrate --preset cifar10-recipes",
+        ),
     ):
         if misuse[-1] == str(given):
             (given / "tolerances.json").unlink()
         assert cli.run(misuse) == 2 and text in capsys.readouterr().err
+
+
+def test_a_check_removes_nothing_outside_its_own_folder(tmp_path, capsys):
+    record = tmp_path / "rehearsal" / "runs" / "none" / "seed0" / "run.json"
+    shutil.copytree(runs.PROJECT / "results" / "rehearsal", tmp_path / "rehearsal")
+    assert cli.run(["check", "--preset", "rehearsal", "--out", str(tmp_path)]) == 2
+    assert "made by other code" in capsys.readouterr().err and record.exists()
 
 
 def test_runs_to_count_are_named_as_those_to_check(tmp_path, monkeypatch):

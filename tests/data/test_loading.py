@@ -195,6 +195,8 @@ def test_bad_sources_are_refused_in_one_sentence(folder, tmp_path):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
     datasets.Dataset.from_dict({"image": [], "label": []}, features).to_parquet(str(tmp_path / "no.parquet"))
     refused(tmp_path / "no.parquet", "hold no images")
+    with pytest.raises(ReproError, match="There are no images in"):
+        loading.read_images(tmp_path / "no.parquet")
 
 
 def test_a_file_that_is_not_an_image_is_named(folder):

@@ -113,7 +113,7 @@ def updated(config, data, own_precision="fp32"):
     before = [p.detach().clone() for p in d.parameters()]
     _, optimiser = updates.make_optimisers(config, g, d)
     of_d, _ = draws.draws(config, Batches(data, 8, 0, False), 0)
-    updates.update_d(config, g, d, optimiser, *of_d[:4], own_precision, *of_d[4:])
+    updates.update_d(config, g, d, optimiser, own_precision, *of_d)
     steps = {int(state["step"]) for state in optimiser.state.values()}
     return g, d, before, of_d, steps
 

@@ -147,7 +147,7 @@ def test_every_row_of_table_1_trains_at_128_pixels(row):
         )
         z, labels = draws.latents_and_labels(config, step)
         loss_d, _, _ = updates.update_d(
-            config, g, d, optimiser_d, images, torch.tensor([1, 2]), z, labels, "fp32"
+            config, g, d, optimiser_d, "fp32", images, torch.tensor([1, 2]), z, labels
         )
         loss_g = updates.update_g(config, g, d, optimiser_g, z, labels, "fp32")
         assert torch.isfinite(loss_d) and torch.isfinite(loss_g)

@@ -1,6 +1,7 @@
 """Generators as files: what is exported is what was scored, and `repro sample` draws from either."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_an_exported_generator_draws_what_was_scored(trained_run, tmp_path):
     assert (
         f"{best['step']} updates" in card
         and f"{best['fid']:.4g}" in card
-        and "--preset rehearsal --seed 0" in card
+        and "`repro train weight_average --preset rehearsal --seed 0`" in card
         and "g.safetensors" in card
     )
 
@@ -55,6 +56,13 @@ def test_a_card_tells_whether_the_generator_knows_classes(study_of):
     card = export.model_card(record, "rehearsal", record["best"], "g.safetensors")
     assert "An unconditional generator" in card and "--n 64 --seed 0" in card
     assert "(which it ignores)" in card and "the DCGAN pair of heykeetae, recipe" in card
+
+
+def test_an_unconditional_generator_takes_no_class(monkeypatch, make_config, capsys):
+    config = make_config("recipe_heykeetae", channels=16)
+    monkeypatch.setattr(export, "generator", lambda source: (config, None, "fp32"))
+    assert cli.run(["sample", "a.safetensors", "--class", "0"]) == 2
+    assert "is unconditional" in capsys.readouterr().err
 
 
 def test_sample_draws_the_class_and_seed_asked_for(trained_run, tmp_path, capsys):
@@ -102,9 +110,11 @@ def test_committed_generators_draw(path, tmp_path):
         (["sample", "{tmp}/nothing"], "There is no checkpoint"),
         (["export", "{tmp}/nothing"], "has no best.pt"),
         (["export", "{run}", "--to", "{tmp}/g.pt"], "ends in .safetensors"),
+        (["export", "{tmp}/copied"], "is not in a study's folder"),
     ],
 )
 def test_mistakes_are_one_sentence(trained_run, tmp_path, capsys, words, message):
     (tmp_path / "broken.safetensors").write_bytes(b"not one")
+    shutil.copytree(trained_run, tmp_path / "copied")
     assert cli.run([w.format(run=trained_run, tmp=tmp_path) for w in words]) == 2
     assert message in capsys.readouterr().err

@@ -57,7 +57,10 @@ def test_the_page_of_a_rows_runs_leads_from_any_table_to_the_command(study_of):
     made = run.read()["provenance"] | {"compiled": True, "cuda_graphs": None, "accumulate": 4}
     run.write(run.read() | {"provenance": made})
     again = pages.rows_texts(study)[path]
-    assert "--compile --accumulate 4 --seed 1`" in again and "--preset rehearsal --seed 0`" in again
+    assert (
+        "--compile --accumulate 4 --seed K`, K = 1" in again
+        and "--preset rehearsal --seed K`, K = 0" in again
+    )
     (study.folder / "table1_self_attention.ipynb").write_text("{}")
     assert "(../../table1_self_attention.ipynb), as *attention at 16*" in pages.rows_texts(study)[path]
     table = "\n".join(pages._table(study, paper.TABLE1, "results/rehearsal"))

@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -38,6 +39,14 @@ def test_a_run_ends_with_the_driver_that_no_longer_hears_of_it(tmp_path, monkeyp
             lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"],
         )
     assert [process.poll() for process in started] == [-signal.SIGTERM]
+
+
+def test_a_run_that_waited_past_the_time_limit_is_left_for_the_next_call(tmp_path, monkeypatch):
+    job = {"sources": provenance.code_revision()["sources"], "deadline": time.time() - 1}
+    job |= dict.fromkeys(("preset", "row", "data"), "none") | {"seed": 0}
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "here")
+    code, said = cluster.train_on_node(None, job | {"token": str(tmp_path), "out": str(tmp_path)}, None)
+    assert code == runs.INTERRUPTED and "time was over" in said
 
 
 def test_a_node_goes_on_from_whoever_is_further_and_begins_anew_what_nobody_knows(tmp_path):

@@ -11,7 +11,7 @@ def test_updates_of_d_for_each_of_g_and_the_data_they_see(
     make_config, shapes_data, tmp_path, light_scores, monkeypatch
 ):
     seen, original = [], loop.update_d
-    monkeypatch.setattr(loop, "update_d", lambda *a, **k: seen.append(a[4:8]) or original(*a, **k))
+    monkeypatch.setattr(loop, "update_d", lambda *a, **k: seen.append(a[5:9]) or original(*a, **k))
     config = make_config("sngan_projection", steps=2)
     train_in(tmp_path, config, shapes_data)
     # images and latents differ

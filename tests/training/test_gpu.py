@@ -69,9 +69,7 @@ class Trainee:
     def update(self, *drawn):
         *of_d, of_g = drawn
         for x in of_d:
-            loss_d, *_ = updates.update_d(
-                self.config, self.g, self.d, self.optimisers[1], *x[:4], self.precision, *x[4:]
-            )
+            loss_d, *_ = updates.update_d(self.config, self.g, self.d, self.optimisers[1], self.precision, *x)
         return loss_d, updates.update_g(
             self.config, self.g, self.d, self.optimisers[0], *of_g, self.precision
         )

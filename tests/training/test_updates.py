@@ -25,7 +25,7 @@ def test_each_update_changes_its_own_network_and_power_iterations_run_as_in_the_
     of_d, of_g = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)
 
     before_g, before_d = snapshot(g), snapshot(d)
-    updates.update_d(config, g, d, optimiser_d, *of_d, "fp32")
+    updates.update_d(config, g, d, optimiser_d, "fp32", *of_d)
     in_g, in_d = changed(g, before_g), changed(d, before_d)
     assert in_g and all(
         "parametrizations.weight.0." in k or "running" in k or "num_batches" in k for k in in_g
@@ -64,7 +64,7 @@ def test_d_learns_the_auxiliary_classes_of_real_images_and_not_of_generated_ones
     seen, original = [], losses.auxiliary_classifier
     monkeypatch.setattr(losses, "auxiliary_classifier", lambda *a: seen.append(a) or original(*a))
     optimiser = updates.make_optimisers(config, g, d)[1]
-    updates.update_d(config, g, d, optimiser, images, labels, z, fake_labels, "fp32")
+    updates.update_d(config, g, d, optimiser, "fp32", images, labels, z, fake_labels)
     ((logits, of),) = seen
     torch.testing.assert_close(logits.detach(), expected[: len(labels)])
     assert torch.equal(of, labels) and not torch.allclose(expected[: len(labels)], expected[len(labels) :])
@@ -82,7 +82,7 @@ def test_one_power_iteration_an_update_of_d(make_config, shapes_data):
     v = torch.nn.functional.normalize(weight.T @ u, dim=0)
     expected = torch.nn.functional.normalize(weight @ v, dim=0)
     updates.update_d(
-        config, g, d, optimiser_d, *draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[0], "fp32"
+        config, g, d, optimiser_d, "fp32", *draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[0]
     )
     torch.testing.assert_close(norm.u, expected)
     torch.testing.assert_close(norm.v, v)
@@ -108,7 +108,7 @@ def test_passes_of_d_in_its_update(row, changes, passes, make_config, shapes_dat
     norm = next(module for module in d.modules() if isinstance(module, spectral_norm.SpectralNorm))
     norm.register_forward_hook(lambda module, *_: seen.append(module.training))
     of_d, _ = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)[-2:]
-    updates.update_d(config, g, d, updates.make_optimisers(config, g, d)[1], *of_d[:4], "fp32", *of_d[4:])
+    updates.update_d(config, g, d, updates.make_optimisers(config, g, d)[1], "fp32", *of_d)
     assert seen == [True] * passes
     assert norm.iterations == (2 if row == "recipe_biggan_pytorch" else 1)
 
@@ -122,7 +122,7 @@ def test_the_second_pass_of_d_sees_the_generated_images_one_iteration_later(make
         real_by_hand, fake_by_hand = d(images.float() / 127.5 - 1, labels)[0], d(fake, fake_labels)[0]
     g, d = resnet.build(config)
     _, real, fake = updates.update_d(
-        config, g, d, updates.make_optimisers(config, g, d)[1], images, labels, z, fake_labels, "fp32"
+        config, g, d, updates.make_optimisers(config, g, d)[1], "fp32", images, labels, z, fake_labels
     )
     torch.testing.assert_close(real, real_by_hand, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(fake, fake_by_hand, rtol=1e-4, atol=1e-4)
@@ -151,7 +151,7 @@ def test_compiled_networks_compute_the_same(make_config, shapes_data, monkeypatc
         optimisers, out = updates.make_optimisers(config, g, d), []
         for step in range(3):
             of_d, of_g = draws.draws(config, Batches(shapes_data, 8, 0, False), step)
-            out.append(updates.update_d(config, g, d, optimisers[1], *of_d, "fp32")[0].item())
+            out.append(updates.update_d(config, g, d, optimisers[1], "fp32", *of_d)[0].item())
             out.append(updates.update_g(config, g, d, optimisers[0], *of_g, "fp32").item())
         return out, g.state_dict()
 
@@ -181,7 +181,7 @@ def test_the_step_learns(make_config, shapes_data):
     optimiser_g, optimiser_d = updates.make_optimisers(config, g, d)
     batches = Batches(shapes_data, 16, 0, False)
     of_d, of_g = zip(*(draws.draws(config, batches, step) for step in range(20)), strict=True)
-    losses_d = [updates.update_d(config, g, d, optimiser_d, *drawn, "fp32")[0].item() for drawn in of_d]
+    losses_d = [updates.update_d(config, g, d, optimiser_d, "fp32", *drawn)[0].item() for drawn in of_d]
     assert np.mean(losses_d[-5:]) < 0.75 * losses_d[0]
     losses_g = [updates.update_g(config, g, d, optimiser_g, *drawn, "fp32").item() for drawn in of_g]
     assert np.mean(losses_g[-3:]) < losses_g[0] - 0.25
@@ -202,7 +202,7 @@ def test_a_batch_in_parts_is_the_whole_batch(row, parts, make_config, shapes_dat
             for x in of_d:
                 images, y, z_d, y_d = x
                 seen += updates.update_d(
-                    config, g, d, optimiser_d, images, y, z_d.double(), y_d, "fp32", parts=parts
+                    config, g, d, optimiser_d, "fp32", images, y, z_d.double(), y_d, parts=parts
                 )
             seen.append(updates.update_g(config, g, d, optimiser_g, z.double(), labels, "fp32", parts))
         return seen, snapshot(g) | {f"d {name}": value for name, value in snapshot(d).items()}
@@ -231,7 +231,7 @@ def test_parts_of_a_batch_need_less_memory(make_config, shapes_data):
 
         of_d, _ = draws.draws(config, Batches(shapes_data, 8, 0, False), 0)
         with torch.autograd.graph.saved_tensors_hooks(lambda x: pack(x.detach()), lambda x: x):
-            updates.update_d(config, g, d, optimiser, *of_d, "fp32", parts=parts)
+            updates.update_d(config, g, d, optimiser, "fp32", *of_d, parts=parts)
         return most[0]
 
     assert most_kept(4) < 0.5 * most_kept(1)
