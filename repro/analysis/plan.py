@@ -218,7 +218,7 @@ def _faults(raw: dict, preset: Preset) -> Iterator[str]:
     for c in raw["comparisons"]:
         if missing := [name for name in NEEDED[c["measure"]] if name not in c]:
             yield f"has a comparison of {c['measure']} for {c['claim']} without {', '.join(missing)}"
-        if c["measure"] == "decline" and False:
+        if c["measure"] == "decline" and sum(weight > 0 for weight in c.get("gain", {}).values()) != 1:
             yield f"has a decline for {c['claim']} of several rows: name one that the claim says to decline"
         if c.get("paired") and c["measure"] not in ("endpoint", "decline"):
             yield (

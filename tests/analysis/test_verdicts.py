@@ -250,6 +250,7 @@ def test_c8_is_an_interaction_of_classes(study_of, declare):
 def test_without_a_plan_nothing_is_judged(study_of):
     study = study_of({"none": GOOD, "attention_16": GOOD})
     assert set(v.verdicts(study)["verdict"]) == {v.NO_PLAN} and v.comparisons(study).empty
+    assert v.show_verdicts(study) == []
     assert "shows that everything runs" in " ".join(v.rests_on(study)) and forests.comparisons(study)
 
 
