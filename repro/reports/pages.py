@@ -146,7 +146,12 @@ def _commands(study: Study, found: dict[int, dict]) -> list[str]:
     seeds: dict[str, list[int]] = {}
     for seed, record in found.items():
         seeds.setdefault(provenance.command(record, study.preset.name, "K"), []).append(seed)
-    return [f"`{command}`, K = {', '.join(map(str, of))}" for command, of in seeds.items()]
+    return [
+        f"`{command}`, K = {', '.join(map(str, of))}"
+        if len(of) > 1
+        else f"`{command.removesuffix('K')}{of[0]}`"
+        for command, of in seeds.items()
+    ]
 
 
 def _seeds(study: Study) -> str:
@@ -218,7 +223,13 @@ def texts(results: Path) -> dict[Path, str]:
         )
     if waiting := planned(results):
         page += ["## Declared, no verdict yet", "\n".join(f"* {text}" for text in waiting)]
-    page.append("What sources differ in, and what each difference moves: [differences.md](differences.md).")
+    more = {
+        "differences.md": "what sources differ in, and what each difference moves",
+        "CHANGELOG.md": "what moved in these results, and when",
+        "bench.md": "how fast training, scores and reports are",
+    }
+    here = [name for name in more if name == "differences.md" or (results / name).exists()]
+    page += ["## More", tables.listed(f"[{name}]({name}): {more[name]}." for name in here)]
     return found | {
         results / "README.md": "\n\n".join(page) + "\n",
         results / "differences.md": differences(results),
