@@ -19,8 +19,16 @@ CHECKED = "outputs/check"  # where a check trains, and removes what older code t
 
 
 def report(
-    source: Annotated[str, typer.Option("--from", help="A folder of finished runs, such as results/smoke.")],
-    to: Annotated[str | None, typer.Option(help="Where the notebooks go; default: the same folder.")] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", help="A folder of finished runs, such as results/smoke (relative to the project)."
+        ),
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(help="Where the notebooks go (relative to the project); default: the same folder."),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show the report in the browser.")] = False,
 ) -> None:
     """Execute the notebooks over finished runs, without training."""
@@ -50,7 +58,9 @@ def report(
 
 def check(
     preset: PresetOption = "smoke",
-    against: Annotated[str | None, typer.Option(help="The reference; default: results/PRESET.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="The reference (relative to the project); default: results/PRESET.")
+    ] = None,
     given: Annotated[
         str | None,
         typer.Option(
@@ -61,7 +71,7 @@ def check(
     ] = None,
     jobs: JobsOption = None,
     data: DataOption = None,
-    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = CHECKED,
+    out: Annotated[str, typer.Option(help="Where the runs are trained (relative to the project).")] = CHECKED,
 ) -> None:
     """Train a reference's runs again and compare every number with it; exit code 1 when one is past its
     tolerance.
@@ -178,7 +188,7 @@ def calibrate(
     arithmetics: Annotated[str, typer.Option(help="Joined by commas; SSE4.1 is slow.")] = "AVX2,SSE4.1",
     jobs: JobsOption = None,
     data: DataOption = None,
-    out: Annotated[str, typer.Option(help="Where the runs are trained.")] = CHECKED,
+    out: Annotated[str, typer.Option(help="Where the runs are trained (relative to the project).")] = CHECKED,
     of_runs: Annotated[
         str | None,
         typer.Option(
@@ -227,7 +237,11 @@ def accept(
     )
 
 
-def site(to: Annotated[Path, typer.Option(help="The folder of pages.")] = Path("outputs/site")) -> None:
+def site(
+    to: Annotated[Path, typer.Option(help="The folder of pages (relative to the project).")] = Path(
+        "outputs/site"
+    ),
+) -> None:
     """Write the executed notebooks and the pages of results as static HTML, readable without Jupyter and
     network.
     """

@@ -201,7 +201,10 @@ def bench(
         ),
     ] = None,
     json_to: Annotated[
-        Path, typer.Option("--json", help="Where every number goes; the table goes beside it.")
+        Path,
+        typer.Option(
+            "--json", help="Where every number goes (relative to the project); the table goes beside it."
+        ),
     ] = Path("outputs/bench.json"),
 ) -> None:
     """Measure the speed of this machine's training, scoring and reports against what a user could pick

@@ -87,12 +87,13 @@ def model_card(record: dict, preset: str, score: dict, file: str) -> str:
     """
     config, made = record["config"], record["provenance"]
     scale, of = config["preset"], record["definition"]
-    places = ", ".join(map(str, config["attention_at"])) or "no feature map"
+    blocks = {"attention": config["attention_at"], "a residual block": config["residual_at"]}
+    placed = [f"{block} at {', '.join(map(str, places))}" for block, places in blocks.items() if places]
     recipe = config["recipe"]
     classes = recipe["conditioning"] != "unconditional"
     kind = "A class-conditional" if classes else "An unconditional"
     dcgan = recipe.get("network") == "dcgan"  # whose blocks stand where its codebase has them
-    network = "the DCGAN pair of heykeetae" if dcgan else f"attention at {places}"
+    network = "the DCGAN pair of heykeetae" if dcgan else " and ".join(placed) or "no block"
     scores = pd.DataFrame(
         [(name, float(value)) for name, value in score.items() if name not in ("step", "kid_by_class")],
         columns=["score", "value"],

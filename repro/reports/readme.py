@@ -59,18 +59,18 @@ def texts(project: Path) -> dict[Path, str]:
 
 def answer(studies: list[Study]) -> list[str]:
     """For the first screen: whether attention helps, a picture of the comparisons that say so, samples of the
-    widest study, and a verdict on each claim; of studies with a plan.
+    longest study, and a verdict on each claim; of studies with a plan.
     """
     shown = judged(studies)
     if not shown:
         return ["No study with a plan is reported yet, so no claim has a verdict."]
-    widest = max(shown, key=lambda study: study.preset.channels * study.preset.steps).preset
+    longest = max(shown, key=lambda study: (study.preset.steps, study.preset.channels)).preset
     return [
         answers(shown),
         f"![Gains in FID with intervals, by claim and study](results/{ANSWER})",
         f"![Samples, a column a class: real images, no block, attention, residual block]"
-        f"(results/{widest.name}/strip.jpg)",
-        f"One image a class of `{widest.name}`: the first of training seed 0, not selected.",
+        f"(results/{longest.name}/strip.jpg)",
+        f"One image a class of `{longest.name}`: the first of training seed 0, not selected.",
         re.sub(" +", " ", re.sub("--+", "--", tables.to_markdown(_verdicts(shown)))),  # GitHub pads it itself
         "The studies:",
         "\n".join(_study(study) for study in shown),

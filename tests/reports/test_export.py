@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from repro import cli, runs
+from repro.presets import PRESETS
 from repro.reports import export
 from repro.scoring import metrics
 from repro.scoring.sampling import sample
+from repro.studies.study import configure, rows
 from repro.training import checkpoint
 
 
@@ -55,6 +57,9 @@ def test_a_card_tells_whether_the_generator_knows_classes(study_of):
     record["recipe"] = "heykeetae"
     card = export.model_card(record, "rehearsal", record["best"], "g.safetensors")
     assert "An unconditional generator" in card and "--n 64 --seed 0" in card
+    for row, said in (("none", ", no block, "), ("residual_16", ", a residual block at 16, ")):
+        record["config"] = configure(rows()[row], PRESETS["rehearsal"]).identity
+        assert said in export.model_card(record, "rehearsal", record["best"], "g.safetensors")
     assert "(which it ignores)" in card and "the DCGAN pair of heykeetae, recipe" in card
 
 

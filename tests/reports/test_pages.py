@@ -110,6 +110,9 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     assert "| no difference: `again`; open: `rehearsal` |" in text and "| not tried here |" in text
     assert text.index("* [`again`](results/again/report.md)") < text.index("* [`rehearsal`]")
     assert "width 8, 4 updates, fresh seeds." in text
+    longer = another(first, "longer", steps=8)  # of as many channels times steps as a study twice as wide
+    wider = another(first, "wider", channels=16)
+    assert "results/longer/strip.jpg" in "\n".join(readme.answer([first, again, wider, longer]))
     stress = readme._study(Study("cifar10-stress", executor="none", out=first.out))
     assert stress.endswith("1,000 updates, learning rates times 8 and 32.")
 
