@@ -194,6 +194,13 @@ def _more_notebooks(study: Study, folder: str) -> list[str]:
     return [f"Its other notebooks: {'; '.join(links)}."] if links else []
 
 
+def _generators(study: Study, folder: str) -> list[str]:
+    """Links to the model cards of the generators that are committed with the study."""
+    cards = sorted((study.folder / "models").glob("*.md"))
+    links = [f"[{card.stem}]({folder}/models/{card.name})" for card in cards]
+    return [f"Its generators, for `repro sample`: {', '.join(links)}."] if links else []
+
+
 def texts(results: Path) -> dict[Path, str]:
     """results/README.md with all tables of every study, a page for each row, and differences.md; by path."""
     found = {}
@@ -220,6 +227,7 @@ def texts(results: Path) -> dict[Path, str]:
             + _effects(study, name)
             + _verdicts(study, name)
             + _more_notebooks(study, name)
+            + _generators(study, name)
         )
     if waiting := planned(results):
         page += ["## Declared, no verdict yet", "\n".join(f"* {text}" for text in waiting)]
