@@ -138,17 +138,21 @@ def _waiting(results: Path) -> list[str]:
 
 def _verdicts(shown: list[Study]) -> pd.DataFrame:
     """A line a claim: the paper's statement, and each verdict with the studies that it is of."""
+    found = {study.preset.name: verdicts(study).set_index("claim")["verdict"] for study in shown}
     return pd.DataFrame(
-        {"claim": c.name, "the paper says": c.statement, "verdict here": _by_verdict(shown, c.name)}
+        {
+            "claim": c.name,
+            "the paper says": c.statement,
+            "verdict here": _by_verdict({name: of[c.name] for name, of in found.items()}),
+        }
         for c in claims.CLAIMS
     )
 
 
-def _by_verdict(shown: list[Study], claim: str) -> str:
-    found = {}
-    for study in shown:
-        found.setdefault(verdicts(study, claim)["verdict"].item(), []).append(f"`{study.preset.name}`")
-    told = [f"{verdict}: {', '.join(of)}" for verdict, of in found.items() if verdict != NOT_TRIED]
+def _by_verdict(found: dict[str, str]) -> str:
+    """The verdicts on a claim by study, as each verdict with its studies."""
+    of = {verdict: [f"`{name}`" for name in found if found[name] == verdict] for verdict in found.values()}
+    told = [f"{verdict}: {', '.join(names)}" for verdict, names in of.items() if verdict != NOT_TRIED]
     return "; ".join(told) or NOT_TRIED
 
 
