@@ -54,4 +54,4 @@ def test_each_generated_block_stands_once_in_its_page():
 
 
 def test_the_readme_is_read_in_a_minute():
-    assert len((runs.PROJECT / "README.md").read_bytes()) <= 8_500
+    assert len((runs.PROJECT / "README.md").read_bytes()) <= 8_000
