@@ -119,7 +119,7 @@ def learned(studies: list[Study]) -> list[str]:
             f"These are {len(tested)} verdicts. If nothing differed in any study and each were tested at 5%,"
             " the chance that at least one claim is wrongly supported or contradicted would be about"
             f" {any_false(tested):.0%} where comparisons are independent. A claim of several comparisons"
-            " counts for less than one of a single one there, as it is supported only if all of them are."
+            " counts for less, as it is supported only if all of them are."
         ),
     ]
 
