@@ -116,6 +116,7 @@ RECORD_SCHEMA = {  # JSON Schema of run.json, version `SCHEMA`
             },
         },
         "scores": {"type": "array", "items": _SCORE},
+        "definition": _OBJECT,  # what the scores are: extractor, reference images, samples
         "attention": {"type": "array", "items": {"type": "object", "required": ["step"]}},
         "neighbours": _OBJECT,
         "shadow": _OBJECT,  # scores of an average of G's weights that training never saw, at the last step

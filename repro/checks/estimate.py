@@ -24,7 +24,7 @@ from ..scoring import metrics, pairs, sampling
 from ..scoring.extraction import extract
 from ..scoring.features import load_extractor
 from ..studies.study import Study, configure, rows
-from ..training import draws, loop, updates
+from ..training import averages, draws, loop, updates
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ def measure(config: Config, device: str) -> Cost:
     update_d = scale * _seconds(lambda: updates.update_d(small, g, d, optimiser_d, precision, *of_d), device)
     update_g = scale * _seconds(lambda: updates.update_g(small, g, d, optimiser_g, *of_g, precision), device)
     image = _seconds(lambda: sampling.sample(g, small, batch, precision, device), device) / batch
-    states = [t for module in (g, d, optimiser_g, optimiser_d) for t in _tensors(module.state_dict())]
+    modules = (g, d, optimiser_g, optimiser_d, *filter(None, averages.make_averages(small, g)))
+    states = [t for module in modules for t in _tensors(module.state_dict())]
     return Cost(update_d, update_g, image, sum(t.numel() * t.element_size() for t in states))
 
 

@@ -30,19 +30,29 @@ def decode(cell: dict, where: str, resolution: int | None) -> np.ndarray:
         raise ReproError(
             f"{where} is not an image that can be read ({error}): replace or remove it."
         ) from error
+    return np.asarray(_fitted(image, resolution))
+
+
+def _fitted(image, resolution: int | None):
+    """A Pillow image, cropped to its central square and resized."""
+    from PIL import Image
+
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side))
     if resolution and side != resolution:
         image = image.resize((resolution, resolution), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    return image
 
 
-def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The images uint8 (N, R, R, 3) of an .npz file, and its labels int64 (N,) where it has them.
+def read_npz(path: Path, resolution: int | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images uint8 (N, R, R, 3) of an .npz file, resized as in `decode`, and its labels int64 (N,) where
+    it has them.
 
     Raises ReproError when it cannot be read or holds no such images.
     """
+    from PIL import Image
+
     try:
         with np.load(path) as f:
             arrays = list(dict(f).values())
@@ -58,6 +68,8 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     )
     if images is None:
         raise ReproError(f"{path} holds no uint8 array of square images (N, R, R, 3).")
+    if resolution and images.shape[1] != resolution:
+        images = np.stack([np.asarray(_fitted(Image.fromarray(image), resolution)) for image in images])
     labels = next(
         (
             a.astype(np.int64)
@@ -67,12 +79,3 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         None,
     )
     return images, labels
-
-
-def png(image: np.ndarray) -> bytes:
-    """A uint8 image (H, W, 3) as a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "png")
-    return buffer.getvalue()

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ReproError, choose
 from ..presets import Preset
 from . import cache, shapes, sources
-from .decoding import decode, png, read_npz
+from .decoding import decode, read_npz
 from .images import ImageData
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,7 @@ def read_images(source: str | Path, resolution: int | None = None) -> ImageData:
     """
     root, names = Path(source), ("all",)
     if root.suffix == ".npz":
-        images, labels = read_npz(root)
-        if resolution and images.shape[1] != resolution:
-            images = np.stack([decode({"bytes": png(image)}, str(root), resolution) for image in images])
+        images, labels = read_npz(root, resolution)
     else:
         files = (
             sorted(p for p in root.rglob("*") if p.suffix.lower() in sources.IMAGE_SUFFIXES)

@@ -236,11 +236,13 @@ def test_a_cost_is_of_the_presets_batch(make_config):
         and estimate.measured_batch(PRESETS["imagenet"], "cpu") == 2
     )
     cost = estimate.measure(study.configure(study.rows()["none"], config.preset), "cpu")
-    parameters = sum(
-        resnet.parameter_count(n) for n in resnet.build(dataclasses.replace(config, num_classes=10))
-    )
-    # weights and Adam's two averages
-    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(3 * 4 * parameters, rel=0.05)
+    of_g, of_d = map(resnet.parameter_count, resnet.build(dataclasses.replace(config, num_classes=10)))
+    # 4 bytes each: weights, Adam's two averages and, of G, the average that every run keeps
+    kept = 4 * (3 * (of_g + of_d) + of_g)
+    assert cost.update_d > 0 and cost.checkpoint == pytest.approx(kept, rel=0.05)
+    sampled = dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, ema_decay=0.999))
+    more = estimate.measure(sampled, "cpu").checkpoint - cost.checkpoint  # the average that is sampled from
+    assert more == pytest.approx(4 * of_g, rel=0.05)
 
 
 def test_a_cost_is_measured_with_a_gradient_penalty_too(make_config):

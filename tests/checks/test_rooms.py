@@ -3,7 +3,7 @@
 import pytest
 
 from repro import runs
-from repro.checks import rooms
+from tests.checks import rooms
 
 
 def test_imports_run_downwards():

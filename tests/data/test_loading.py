@@ -314,6 +314,19 @@ def test_real_tiny_imagenet(shared_data):
     assert np.bincount(loaded.labels).tolist() == [500] * 100
 
 
+def test_images_of_an_npz_are_resized_as_those_of_files(tmp_path):
+    from PIL import Image
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
+    np.savez(tmp_path / "two.npz", images=images)
+    (tmp_path / "two").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "two" / f"{i}.png")
+    resized = loading.read_images(tmp_path / "two.npz", 8).images
+    assert resized.shape == (2, 8, 8, 3)
+    assert np.array_equal(resized, loading.read_images(tmp_path / "two", 8).images)
+
+
 def test_labels_without_names_are_named_by_their_numbers(folder, tmp_path):
     import datasets
 

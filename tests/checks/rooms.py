@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from .. import runs
+from repro import runs
 
 PACKAGE = runs.PROJECT / "repro"
 # from top to bottom, each with what it is for; an import goes to the same room or to a lower one
