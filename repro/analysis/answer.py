@@ -81,7 +81,9 @@ def _answer(study: Study) -> str:
         for j in _on_attention(study)
         for text in (without_outcome(j, plan, study), cost_of_more(study, j))
     ]
-    return " ".join([f"**Does attention help? {verdict.capitalize()}.**", *filter(None, told)])
+    return " ".join(
+        [f"**Does attention help? After {study.preset.steps:,} updates: {verdict}.**", *filter(None, told)]
+    )
 
 
 def cost_of_more(study: Study, j: Judged) -> str:

@@ -116,11 +116,8 @@ def _judge(study: Study, plan: Plan, c: Comparison, found: dict[str, list[dict]]
         (k for k in range(seeds) if any(runs.unstable(records[k]) for records in found.values())), seeds
     )
     too_short, remark = _too_short(plan, c, found) if whole >= plan.first_look else (False, "")
-    if c.measure == "attention" and c.quantity == "distance":
-        reach = _of_uniform(found[c.rows[0]][:seeds], c.block)
-        remark = f"a uniform map would reach {1 / reach:.2f} times as far as these" if reach else ""
-        if reach and abs(math.log(reach)) < plan.margin:
-            remark += ", so this shows only that they are not local"
+    if c.measure == "attention":
+        remark = _beside_simple_maps(found[c.rows[0]][:seeds], c, plan)
     if too_short:
         return judged(outcome=TOO_SHORT, remark=remark)
     try:
@@ -233,14 +230,28 @@ def _fisher(collapsed: int, beside: int, seeds: int) -> float:
     return float(stats.fisher_exact([[n, seeds - n] for n in (collapsed, beside)]).pvalue)
 
 
-def _of_uniform(records: list[dict], block: str) -> float:
-    """The distance that maps reach, as a share of a uniform map's: the mean over runs; 0 if not recorded."""
+def _beside_simple_maps(records: list[dict], c: Comparison, plan: Plan) -> str:
+    """How near in colour, or how far, an untrained map would be; "" where that is not recorded."""
+    if c.quantity == "colour":
+        local = _share(records, c.block, "colour_3x3", "colour_other")
+        how = "higher" if local > 1 else "lower"
+        change = f"{100 * abs(local - 1):.1f} % {how}"
+        return f"with the nearest 3x3 positions alone it would be {change}" if local else ""
+    reach = _share(records, c.block, "distance", "distance_uniform")
+    remark = f"a uniform map would reach {1 / reach:.2f} times as far as these" if reach else ""
+    if reach and abs(math.log(reach)) < plan.margin:
+        remark += ", so this shows only that they are not local"
+    return remark
+
+
+def _share(records: list[dict], block: str, quantity: str, of: str) -> float:
+    """A quantity of attention maps as a share of another: the mean over runs; 0 if not recorded."""
     last = [(r.get("attention") or [{}])[-1] for r in records]
     shares = [
-        of["distance"][name] / of["distance_uniform"][name]
-        for of in last
-        for name in of.get("distance_uniform", {})
-        if name.startswith(f"{block} ")
+        maps[quantity][name] / value
+        for maps in last
+        for name, value in maps.get(of, {}).items()
+        if name.startswith(f"{block} ") and quantity in maps
     ]
     return float(np.mean(shares)) if shares else 0.0
 

@@ -18,7 +18,7 @@ from .comparisons import judge
 from .effects import effects_in_words
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .standings import Standing, broken_down, seconds_a_step, standings
+from .standings import Standing, broken_down, standings, times_as_long
 from .statistics import share
 from .verdicts import NO_PLAN, NOT_TRIED, verdicts
 
@@ -56,7 +56,7 @@ def _at_noise(found: list[Standing]) -> list[str]:
 def at_noise_in_words(study: Study) -> str:
     """Names the rows that are not clear of noise; "" where all are."""
     near = _at_noise(standings(study, (*_TABLES, paper.STRESS)))
-    return f"Above half of noise's FID: {'; '.join(near)}." if near else ""
+    return f"Rows above half of noise's FID: {'; '.join(near)}." if near else ""
 
 
 def order(study: Study, tables: Iterable[paper.Table]) -> list[str]:
@@ -104,11 +104,10 @@ def equal_cost(study: Study, tables: Iterable[paper.Table]) -> list[str]:
     first = [min(of, key=of.get) for of in (by_updates, by_cost)]
     costs = joined([f"{row.cost:.1f} times as much for {row.label}" for row in dearer])
     if read_plan(study):
-        least = min(seconds_a_step(row.records) for row in found)
-        times = [seconds_a_step(row.records) / least for row in dearer]
+        times = [times_as_long(row, [of for of in found if of not in dearer]) for row in dearer]
         costs += (
-            " as for the cheapest row, by the plan, which counts arithmetic; measured, on machines that did"
-            f" other work too: {joined([f'{of:.1f}' for of in times])}"
+            " as for the other rows, by the plan, which counts arithmetic; measured, run beside run of equal"
+            f" seed on machines that did other work too: {joined([f'{of:.1f}' for of in times])}"
         )
     else:
         costs += " as for the cheapest row, by the measured training time"

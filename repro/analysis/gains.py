@@ -1,9 +1,11 @@
-"""How far apart the two sides of a comparison are at every scored step. No verdict rests on it."""
+"""How far apart the two sides of a comparison are at every scored step, and by other scores. No verdict rests
+on it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,11 @@ import pandas as pd
 from .. import paper, runs
 from ..presets import PRESETS
 from ..studies.study import Study
-from .plan import Comparison
+from .labels import heading
+from .plan import BUDGETS, Comparison, Plan
 from .plan import read as read_plan
-from .quantities import worse
+from .quantities import quantity, worse
+from .sentences import gain, interval, sides
 from .statistics import contrast, half_width
 
 INTERVAL_FROM = 3  # seeds: an interval from two says next to nothing
@@ -35,22 +39,75 @@ def over_training(study: Study, c: Comparison) -> pd.DataFrame:
     step, seeds, gain (of logarithms, in the claim's direction), low and high (the 95 % interval for that step
     alone: Welch's, or Student's of the pairs where the plan declares them).
     """
+    found, lines = _finished(study, c), []
+    if found:
+        scored = lambda record: {s["step"]: s for s in record["scores"] if c.metric in s}
+        shared = set.intersection(*(set(scored(record)) for of_seed in found for record in of_seed))
+        for step in sorted(shared):
+            lines.append(
+                {"step": step} | _gain(c, found, lambda r, step=step: worse(scored(r)[step], c.metric))
+            )
+    return pd.DataFrame(lines, columns=["step", "seeds", "gain", "low", "high"])
+
+
+def _finished(study: Study, c: Comparison) -> list[list[dict]]:
+    """For each seed that all rows of a comparison have finished its records; none for too few seeds."""
     of_seeds = [[study.finished(row, seed) for row in c.rows] for seed in range(study.seeds)]
     found = [records for records in of_seeds if all(records)]
-    lines = []
-    if len(found) >= INTERVAL_FROM:
-        scored = lambda record: {s["step"]: worse(s, c.metric) for s in record["scores"] if c.metric in s}
-        at = [list(map(scored, records)) for records in found]
-        for step in sorted(set.intersection(*(set(scores) for of_seed in at for scores in of_seed))):
-            values = [[scores[step] for scores in of_row] for of_row in zip(*at, strict=True)]
-            weights = list(c.gain.values())
-            if c.paired:
-                values, weights = np.tensordot(weights, values, 1)[None], [1.0]
-            gain, *spread = contrast(values, weights)
-            half = half_width(*spread, 0.05)
-            of = {"step": step, "seeds": len(found), "gain": gain}
-            lines.append(of | {"low": gain - half, "high": gain + half})
-    return pd.DataFrame(lines, columns=["step", "seeds", "gain", "low", "high"])
+    return found if len(found) >= INTERVAL_FROM else []
+
+
+def _gain(c: Comparison, found: list[list[dict]], value: Callable[[dict], float]) -> dict[str, float]:
+    """The gain in a value of a run (a logarithm that grows as a score worsens) with its 95 % interval."""
+    values = [list(map(value, of_row)) for of_row in zip(*found, strict=True)]
+    weights = list(c.gain.values())
+    if c.paired:
+        values, weights = np.tensordot(weights, values, 1)[None], [1.0]
+    estimate, *spread = contrast(values, weights)
+    half = half_width(*spread, 0.05)
+    return {"seeds": len(found), "gain": estimate, "low": estimate - half, "high": estimate + half}
+
+
+def by_other_scores(study: Study) -> pd.DataFrame:
+    """The gain of each comparison of the plan's own score, by that score and by others of the same runs, as
+    far as they have them: comparison (the sides), score, and as in `over_training` seeds, gain, low, high.
+    """
+    plan, lines = read_plan(study), []
+    for c in plan.comparisons if plan else ():
+        if c.measure != "endpoint" or c.metric != plan.metric or len(c.budgets) > 1:
+            continue
+        for score, value in _scores(study, plan, c).items() if (found := _finished(study, c)) else ():
+            try:
+                of = _gain(c, found, value)
+            except KeyError:  # a run has no such score, or none above 0
+                continue
+            lines.append({"comparison": sides(c, study.preset), "score": score} | of)
+    return pd.DataFrame(lines, columns=["comparison", "score", "seeds", "gain", "low", "high"])
+
+
+def _scores(study: Study, plan: Plan, c: Comparison) -> dict[str, Callable[[dict], float]]:
+    """The scores of a run that a comparison is made by, the plan's own first, by name."""
+    name = lambda metric: heading(metric, study.preset)
+    last = lambda part, metric: lambda record: worse(record.get(part, {}), metric)
+    over = lambda metric: lambda record: quantity(record, c, plan, study, BUDGETS[0], metric)
+    return {
+        f"{name(metric)}, endpoint": over(metric)
+        for metric in dict.fromkeys((plan.metric, "intra_fid", "kid", "is"))
+    } | {
+        f"{name(plan.metric)}, last score": last("final", plan.metric),
+        f"{name('fid_lite2')}, last score": last("final", "fid_lite2"),
+        f"{name(plan.metric)} of averaged weights, last score": last("shadow", plan.metric),
+    }
+
+
+def show_by_other_scores(study: Study) -> pd.DataFrame:
+    """`by_other_scores` for a reader: a line a score, a column a comparison; strings throughout."""
+    cells: dict[str, dict[str, str]] = {}
+    for line in by_other_scores(study).itertuples():
+        ends = (float(line.low), float(line.high))
+        shown = f"{gain(float(line.gain), *ends)} ({interval(*ends, ' %')})"
+        cells.setdefault(line.score, {"score": line.score})[f"{line.comparison} ({line.seeds} seeds)"] = shown
+    return pd.DataFrame(cells.values()).fillna("–")
 
 
 def shorter(study: Study, table: paper.Table) -> Iterator[Study]:

@@ -236,6 +236,16 @@ def interval(low: float, high: float, unit: str = " per cent") -> str:
     return f"{per_cent(low)} to {per_cent(high)}{unit}"
 
 
+def gain(value: float, *ends: float) -> str:
+    """A difference of logarithms in a table: in per cent, as a factor where it or an end of its interval is
+    large, "–" where there is none.
+    """
+    if math.isnan(value):
+        return "–"
+    large = any(abs(v) > FACTOR_FROM for v in (value, *ends))
+    return f"a factor of {math.exp(value):.2f}" if large else f"{per_cent(value)} %"
+
+
 def per_cent(value: float, digits: int = 1) -> str:
     """A difference of logarithms in per cent, with its sign; as a plain size where no digits are wanted."""
     return f"{100 * value:+.{digits}f}" if digits else f"{100 * abs(value):.0f}"

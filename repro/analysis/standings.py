@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -78,3 +79,15 @@ def seconds_a_step(records: list[dict]) -> float:
     """The median over runs of what training took: they may have shared their machines."""
     seconds = [r["provenance"].get("train_seconds", r["provenance"]["wall_seconds"]) for r in records]
     return float(np.median([s / r["step"] for s, r in zip(seconds, records, strict=True)]))
+
+
+def times_as_long(row: Standing, than: list[Standing]) -> float:
+    """How many times as long a step of a row took as one of the others: the median over seeds, since runs of
+    one seed mostly met the same machine and load. NaN where they share none.
+    """
+    own, *others = (
+        {record["config"]["seed"]: seconds_a_step([record]) for record in standing.records}
+        for standing in (row, *than)
+    )
+    beside = {seed: [of[seed] for of in others if seed in of] for seed in own}
+    return float(np.median([own[seed] / np.median(of) for seed, of in beside.items() if of] or [math.nan]))

@@ -14,7 +14,7 @@ from . import labels
 from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
 from .plan import Plan
 from .plan import read as read_plan
-from .sentences import FACTOR_FROM, brief, compared, interval, remark, sentence
+from .sentences import brief, compared, gain, interval, remark, sentence
 from .statistics import CONTRADICTED, OPEN, any_false
 from .tables import listed
 
@@ -269,13 +269,7 @@ def comparisons(study: Study) -> pd.DataFrame:
 def show_comparisons(study: Study) -> pd.DataFrame:
     """`comparisons` for a reader; strings throughout."""
     frame = comparisons(study)
-    number = lambda v, *ends: (
-        "–"
-        if v != v
-        else f"{v:+.1f} %"
-        if max(map(abs, (v, *ends))) <= 100 * FACTOR_FROM
-        else f"a factor of {math.exp(v / 100):.2f}"
-    )
+    number = lambda *percents: gain(*(percent / 100 for percent in percents))
     between = lambda low, high: "–" if low != low else interval(low / 100, high / 100, " %")
     most = read_plan(study).most_seeds if len(frame) else 0
     lines = []
@@ -296,7 +290,7 @@ def show_comparisons(study: Study) -> pd.DataFrame:
                 f"paper ({paper.SETTING})": number(line.paper),
                 "paper, same share of the image": number(line.paper_relative),
                 "seeds": str(line.seeds),
-                "gain": number(line.gain, *(() if line.low != line.low else (line.low, line.high))),
+                "gain": number(line.gain, line.low, line.high),
                 "interval": between(line.low, line.high),
                 "outcome": line.outcome,
                 "latest interval": "–" if line.low != line.low else latest,

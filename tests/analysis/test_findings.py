@@ -23,6 +23,17 @@ def test_rows_are_ordered_by_their_mean_and_their_spread_is_said(study_of):
     assert "may be chance" in text(study_of({"none": [100], "attention_16": [80]}), "table1")
 
 
+def test_a_dearer_rows_cost_is_measured_seed_by_seed(study_of, declare):
+    """Of seeds that met three loads a ratio of medians would give 1.5."""
+    seconds = {"none": (10, 40, 20), "attention_16": (10, 40, 20), "sngan_projection": (20, 80, 30)}
+    study = declare(study_of(dict.fromkeys(seconds, [100, 101, 102])))
+    for row, of_row in seconds.items():
+        for seed, value in enumerate(of_row):
+            run = study.run(row, seed)
+            run.write(run.read() | {"provenance": run.read()["provenance"] | {"train_seconds": value}})
+    assert "machines that did other work too: 2.0. " in text(study, "table2")
+
+
 def test_rows_at_the_level_of_noise_are_not_ordered(study_of):
     study = study_of({"none": [100, 110], "attention_16": [80, 90]})
     change(study, noise={"fid": 150.0})
@@ -76,7 +87,7 @@ def test_rows_that_are_not_clear_of_noise_are_named(study_of):
     study = study_of({"none": [1100, 1104], "attention_8": [900, 904], "sn_d": [1990, 1999]})
     assert findings.at_noise_in_words(study) == ""
     change(study, noise={"fid": 2000.0})
-    assert findings.at_noise_in_words(study) == "Above half of noise's FID: no block; SN on D."
+    assert findings.at_noise_in_words(study) == "Rows above half of noise's FID: no block; SN on D."
 
 
 def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare):
@@ -154,7 +165,9 @@ def test_the_scale_says_how_many_images_the_noise_has(study_of):
 def test_no_difference_names_its_margin_in_the_answer(study_of, declare):
     fids = {row: [100.0, 100.2, 99.9] for row in ("none", "attention_8", "attention_16")}
     (line, *_) = answer.answers([declare(study_of(fids))]).splitlines()
-    assert line.startswith("* **Does attention help? No difference of 10 per cent or more.** Attention at 8")
+    assert line.startswith(
+        "* **Does attention help? After 4 updates: no difference of 10 per cent or more.** Attention at 8"
+    )
 
 
 def test_an_earlier_study_that_is_too_short_says_so_without_a_number(study_of, declare):

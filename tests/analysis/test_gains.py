@@ -1,5 +1,6 @@
 """Gains over training, beside the verdict's own numbers where the two must agree."""
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from repro import paper
 from repro.analysis import gains
 from repro.reports import plots
-from tests.analysis.helpers import judged, pair
+from tests.analysis.helpers import GOOD, judged, pair, scaled
 
 BETTER, WORSE = [90, 95, 99], [100, 104, 125]
 
@@ -36,6 +37,35 @@ def test_two_seeds_have_no_curve_and_a_run_that_goes_on_is_in_none(study_of, dec
     run = study.run("residual_16", 1)
     run.write(run.read() | {"status": "interrupted"})
     assert gains.over_training(study, comparison).empty and plots.gain_curves(study, paper.TABLE1) is None
+
+
+def test_a_comparison_is_made_by_other_scores_of_the_same_runs(study_of, declare):
+    """FID differs by a factor of two at the last score and not before; averaged weights turn it round."""
+    study = pair(study_of, declare, GOOD, scaled(GOOD, 2), best={"residual_16": 100})
+    plan = study.folder / "plan.json"
+    plan.write_text(plan.read_text().replace('"scores": 1', '"scores": 2'))
+    assert {line.score for line in gains.by_other_scores(study).itertuples()} == {
+        "FID (Lite0), endpoint",
+        "intra FID (Lite0), endpoint",
+        "IS (Lite0), endpoint",
+        "FID (Lite0), last score",
+    }  # the records have no KID, second extractor or averaged weights
+    for row, seed in itertools.product(("attention_16", "residual_16"), range(10)):
+        run = study.run(row, seed)
+        run.write(run.read() | {"shadow": {"fid": GOOD[seed] / (4 if row == "residual_16" else 1)}})
+    frame = gains.by_other_scores(study).set_index("score")
+    (j,) = judged(study, "C5")
+    first = frame.loc["FID (Lite0), endpoint"]
+    assert first["gain"] == pytest.approx(float(j.looks["G updates"][-1].estimate)) and set(
+        frame["seeds"]
+    ) == {10}
+    assert frame.loc["FID (Lite0), last score", "gain"] == pytest.approx(math.log(2))
+    assert frame.loc["IS (Lite0), endpoint", "gain"] == pytest.approx(first["gain"])  # their inverses
+    assert frame.loc["FID (Lite0) of averaged weights, last score", "gain"] == pytest.approx(-math.log(4))
+    (column,) = gains.show_by_other_scores(study).set_index("score").items()
+    assert column[0] == "Attention at 16 against residual at 16 (10 seeds)"
+    assert column[1]["FID (Lite0), last score"].startswith("a factor of 2.00 (a factor of 1.9")
+    assert gains.by_other_scores(pair(study_of, declare, [90, 91], [90, 92])).empty
 
 
 def test_shorter_studies_of_the_same_rows_stand_beside_a_longer_one(study_of, declare, another):

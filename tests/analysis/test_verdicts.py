@@ -186,8 +186,10 @@ def attending(study_of, declare, colour=0.8, distance=0.5, entropy=0.8):
         of = {
             "colour": colour * near,
             "colour_other": 1.0,
+            "colour_3x3": 0.6,
             "distance": distance * near,
             "distance_3x3": 0.14,
+            "distance_uniform": 0.52 * near,
             "entropy": entropy,
         }
         blocks = lambda value: {"G 16x16": value, "D 16x16": 1.0}
@@ -213,6 +215,16 @@ def attending(study_of, declare, colour=0.8, distance=0.5, entropy=0.8):
 )
 def test_c7_takes_colour_and_distance_and_a_map_that_is_not_uniform(study_of, declare, changes, expected):
     assert v.verdicts(attending(study_of, declare, **changes), "C7")["verdict"].item() == expected
+
+
+@pytest.mark.parametrize(
+    "distance, far",
+    [(0.5, "1.04 times as far as these, so this shows"), (0.26, "2.00 times as far as these.")],
+)
+def test_maps_stand_beside_ones_that_take_no_training(study_of, declare, distance, far):
+    found = v.verdicts(attending(study_of, declare, distance=distance), "C7")["finding"].item()
+    assert "With the nearest 3x3 positions alone it would be 40.0 % lower." in found
+    assert f"A uniform map would reach {far}" in found
 
 
 def by_class(study_of, declare, structured, textured):

@@ -88,7 +88,7 @@ def test_the_summary_answers_for_each_data_set(study_of, declare):
     (study.folder / "report.csv").write_text("")
     assert "no claim has a verdict" in readme.answer([study])[0]  # or a plan
     text = "\n".join(readme.answer([declare(study)]))
-    assert "Does attention help? Supported." in text and "Other scales may differ" in text
+    assert "Does attention help? After 4 updates: supported." in text and "Other scales may differ" in text
     assert (
         "* [`rehearsal`](results/rehearsal/report.md): symmetric shapes, 32 px, width 8, 4 updates." in text
     )
@@ -131,7 +131,9 @@ def test_pages_that_say_something_else_than_the_runs_are_named(study_of, declare
     wrong = lambda: {page for page, same in readme.reread(tmp_path / "project").items() if not same}
     renewed()
     assert (
-        not wrong() and "**Does attention help? Supported.**" in (tmp_path / "project/README.md").read_text()
+        not wrong()
+        and "**Does attention help? After 4 updates: supported.**"
+        in (tmp_path / "project/README.md").read_text()
     )
     record = study.run("none", 0).read()
     record["final"]["fid"] = record["scores"][-1]["fid"] = 190.0
