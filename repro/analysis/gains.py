@@ -13,7 +13,7 @@ import pandas as pd
 from .. import paper, runs
 from ..presets import PRESETS
 from ..studies.study import Study
-from .labels import heading
+from . import labels, tables
 from .plan import BUDGETS, Comparison, Plan
 from .plan import read as read_plan
 from .quantities import quantity, worse
@@ -87,7 +87,7 @@ def by_other_scores(study: Study) -> pd.DataFrame:
 
 def _scores(study: Study, plan: Plan, c: Comparison) -> dict[str, Callable[[dict], float]]:
     """The scores of a run that a comparison is made by, the plan's own first, by name."""
-    name = lambda metric: heading(metric, study.preset)
+    name = lambda metric: labels.heading(metric, study.preset)
     last = lambda part, metric: lambda record: worse(record.get(part, {}), metric)
     over = lambda metric: lambda record: quantity(record, c, plan, study, BUDGETS[0], metric)
     return {
@@ -100,14 +100,24 @@ def _scores(study: Study, plan: Plan, c: Comparison) -> dict[str, Callable[[dict
     }
 
 
-def show_by_other_scores(study: Study) -> pd.DataFrame:
-    """`by_other_scores` for a reader: a line a score, a column a comparison; strings throughout."""
+def show_by_other_scores(study: Study, heading: str) -> list[str]:
+    """`by_other_scores` for a reader, as blocks of Markdown below a heading ("##"): a line a score, a column
+    a comparison. Nothing where nothing is compared.
+    """
     cells: dict[str, dict[str, str]] = {}
     for line in by_other_scores(study).itertuples():
         ends = (float(line.low), float(line.high))
         shown = f"{gain(float(line.gain), *ends)} ({interval(*ends, ' %')})"
         cells.setdefault(line.score, {"score": line.score})[f"{line.comparison} ({line.seeds} seeds)"] = shown
-    return pd.DataFrame(cells.values()).fillna("–")
+    if not cells:
+        return []
+    return [
+        f"{heading} The same comparisons by other scores",
+        "Exploratory: no verdict rests on these. Each cell is a gain as above, over all seeds so far, with"
+        " the 95 % interval of a single look. The first line is the plan's own score. *Averaged weights* are"
+        " an average of G's weights that training never saw.",
+        tables.to_markdown(pd.DataFrame(cells.values()).fillna("–")),
+    ]
 
 
 def shorter(study: Study, table: paper.Table) -> Iterator[Study]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from .. import paper
 from ..studies.study import Study
-from . import findings, frames, setting, tables
+from . import findings, frames, gains, setting, tables
 from .plan import read as read_plan
 from .verdicts import UNITS, rests_on, show_comparisons, show_verdicts
 
@@ -67,11 +67,13 @@ def verdict(study: Study, *claims: str):
 
 
 def comparisons(study: Study):
-    """The comparisons behind the verdicts, and how their numbers are read; or that there are none."""
+    """The comparisons behind the verdicts, how their numbers are read, and the same by other scores; or that
+    there are none.
+    """
     frame = show_comparisons(study)
     if frame.empty:
         return _markdown("*No plan was declared, so nothing is compared.*")
-    return _markdown(UNITS, tables.to_markdown(frame))
+    return _markdown(UNITS, tables.to_markdown(frame), *gains.show_by_other_scores(study, "###"))
 
 
 def _with_table(heading: str, text: str, frame: pd.DataFrame):

@@ -23,11 +23,6 @@ from ..studies.notebooks import execute_notebooks
 from ..studies.study import Study
 from . import figures, forests, pictures, plots
 
-OTHERS = (
-    "## The same comparisons by other scores\n\nExploratory: no verdict rests on these. Each cell is a gain"
-    " as above, over all seeds so far, with the 95 % interval of a single look. The first line is the plan's"
-    " own score. *Averaged weights* are an average of G's weights that training never saw."
-)
 FIGURES = ("figure5_attention_maps", "figure6_samples")  # notebooks over the runs of Tables 1 and 2
 
 
@@ -61,8 +56,7 @@ def report_texts(study: Study) -> dict[str, str]:
     parts.append(tables.listed(rests_on(study)))
     if declared:
         parts += ["## The comparisons behind them", UNITS, tables.to_markdown(show_comparisons(study))]
-        others = gains.show_by_other_scores(study)
-        parts += [] if others.empty else [OTHERS, tables.to_markdown(others)]
+        parts += gains.show_by_other_scores(study, "##")
         numbers = comparisons(study).to_csv(index=False, float_format="%.6g")
         by_plan = {"verdicts.json": written(study, declared), "comparisons.csv": numbers}
     text = "\n\n".join(parts) + "\n"

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import pytest
 
@@ -62,10 +63,11 @@ def test_a_comparison_is_made_by_other_scores_of_the_same_runs(study_of, declare
     assert frame.loc["FID (Lite0), last score", "gain"] == pytest.approx(math.log(2))
     assert frame.loc["IS (Lite0), endpoint", "gain"] == pytest.approx(first["gain"])  # their inverses
     assert frame.loc["FID (Lite0) of averaged weights, last score", "gain"] == pytest.approx(-math.log(4))
-    (column,) = gains.show_by_other_scores(study).set_index("score").items()
-    assert column[0] == "Attention at 16 against residual at 16 (10 seeds)"
-    assert column[1]["FID (Lite0), last score"].startswith("a factor of 2.00 (a factor of 1.9")
-    assert gains.by_other_scores(pair(study_of, declare, [90, 91], [90, 92])).empty
+    title, how, table = gains.show_by_other_scores(study, "##")
+    assert title.startswith("## ") and how.startswith("Exploratory")
+    assert re.search(r"^\| score +\| Attention at 16 against residual at 16 \(10 seeds\) +\|$", table, re.M)
+    assert re.search(r"^\| FID \(Lite0\), last score +\| a factor of 2.00 \(a factor of 1.9", table, re.M)
+    assert gains.show_by_other_scores(pair(study_of, declare, [90, 91], [90, 92]), "##") == []
 
 
 def test_shorter_studies_of_the_same_rows_stand_beside_a_longer_one(study_of, declare, another):
