@@ -211,8 +211,8 @@ def _collapses(plan: Plan, c: Comparison, seeds: int, broken: dict[str, int]) ->
     remark = f"Fisher's exact test, p = {lowest:.3f}"
     if left:
         remark = (
-            f"even if all {left} seeds left of one row broke down and none of the other's, Fisher's exact"
-            f" test at {most} seeds would give p = {lowest:.2f}"
+            f"the test cannot become significant: if all {left} runs left of one row broke down and none of"
+            f" the other's, Fisher's exact test at {most} seeds would give p = {lowest:.2f}"
         )
     if seeds and not any(broken.values()):
         none = (
@@ -236,11 +236,11 @@ def _beside_simple_maps(records: list[dict], c: Comparison, plan: Plan) -> str:
         local = _share(records, c.block, "colour_3x3", "colour_other")
         how = "higher" if local > 1 else "lower"
         change = f"{100 * abs(local - 1):.1f} % {how}"
-        return f"with the nearest 3x3 positions alone it would be {change}" if local else ""
+        return f"maps of only the nearest 3x3 positions would make it {change}" if local else ""
     reach = _share(records, c.block, "distance", "distance_uniform")
-    remark = f"a uniform map would reach {1 / reach:.2f} times as far as these" if reach else ""
+    remark = f"a uniform map would reach {1 / reach:.2f} times as far as {c.block}'s maps" if reach else ""
     if reach and abs(math.log(reach)) < plan.margin:
-        remark += ", so this shows only that they are not local"
+        remark += f", so this shows only that {c.block}'s are not local"
     return remark
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .comparisons import judge
 from .effects import effects_in_words
 from .lottery import spreads_in_words
 from .plan import read as read_plan
+from .sentences import joined
 from .standings import Standing, broken_down, standings, times_as_long
 from .statistics import share
 from .verdicts import NO_PLAN, NOT_TRIED, verdicts
@@ -29,11 +30,6 @@ DEARER_FROM = 1.25  # times the cheapest row's step: below it a measured differe
 def _listed(values: dict[str, float]) -> str:
     """Rows with their scores, the lowest first."""
     return ", ".join(f"{label}: {value:,.0f}" for label, value in sorted(values.items(), key=lambda v: v[1]))
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Parts of a sentence: "a, b and c"."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def too_short(study: Study, found: list[Standing]) -> str:

@@ -30,8 +30,8 @@ def findings_of(sentences: list[str], limits: str = ""):
     return _markdown("## What we found", lines or "Nothing yet: no run of these rows is scored.", limits)
 
 
-def setup(study: Study):
-    """The study's scale in a table, and how its numbers are read."""
+def setup(study: Study, table: str = ""):
+    """The study's scale in a table, with the seeds of a table's rows, and how its numbers are read."""
     consistency = (
         "*Consistency* says how well the two halves of a picture obey the symmetry of its class: 1 for real"
         " images, 0 for unrelated halves, below 0 where they follow the other symmetry. Convolutions learn"
@@ -39,7 +39,7 @@ def setup(study: Study):
         " *turned* classes each pixel's partner is far away."
     )
     return _markdown(
-        tables.to_markdown(setting.setup(study)),
+        tables.to_markdown(setting.setup(study, table)),
         "**How to read the numbers.** The paper's scores are for ImageNet at 128 pixels with Inception's"
         " features, ours for the setting above. Compare the direction and the order of rows, never a number"
         " of ours with one of the paper's. A ± is the standard deviation over training seeds; each seed is a"
@@ -102,8 +102,8 @@ def extractors(study: Study, of: paper.Table):
     )
 
 
-def threats(study: Study):
-    """What could make the findings wrong."""
+def threats(study: Study, table: str = ""):
+    """What could make the findings wrong, with the seeds of a table's rows."""
     p = study.preset
     one = study.seeds == 1
     return _markdown(
@@ -117,8 +117,8 @@ def threats(study: Study):
         + (
             "One training seed has no interval: any difference here may be chance."
             if one
-            else f"{setting.seeds(study)} training seeds give wide intervals. An interval with 0 in it is no"
-            " proof of no effect: *no difference* needs the whole interval inside the margin."
+            else f"{setting.seeds(study, table)} training seeds give wide intervals. An interval with 0 in it"
+            " is no proof of no effect: *no difference* needs the whole interval inside the margin."
         )
         + "\n* **Rows.** Learning rates are scaled alike for all rows and tuned for none: a row could gain"
         " from rates of its own.",

@@ -82,7 +82,7 @@ def _over_pairs(j: Judged) -> str:
     if j.outcome != OPEN or not j.exploratory or math.isnan(j.exploratory.low):
         return ""
     return (
-        " Exploratory, as it was not declared: over pairs of runs of equal seed"
+        " Exploratory, not declared: compared seed by seed,"
         f" {labels.METRICS[j.metric][0]} is {_range(j, j.exploratory)}."
     )
 
@@ -188,7 +188,7 @@ def _declines(j: Judged, name: str, study: Study) -> str:
     text += f" {_between(estimate, low, high)}"
     if j.outcome == NOT_DECLINED:
         text += f", so {'there is no decline to remove' if j.decline.high < 0 else 'no decline is shown'}"
-    return f"{text}. With {better} the ratio of the two quarters"
+    return f"{text}. Against that, the ratio with {better}"
 
 
 def _ranges(j: Judged, at: dict[str, Look]) -> str:
@@ -223,6 +223,11 @@ def _differs(value: float) -> str:
     """A difference of logarithms as how much lower or higher a score is."""
     share = math.expm1(value)
     return f"{100 * abs(share):.1f} % {'higher' if share > 0 else 'lower'}"
+
+
+def joined(parts: Sequence[str]) -> str:
+    """Parts of a sentence: "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def interval(low: float, high: float, unit: str = " per cent") -> str:
@@ -261,10 +266,9 @@ def _not_seen(j: Judged, plan: Plan) -> str:
     outside = [what for what, value in j.published.items() if abs(value) > plan.margin and what not in inside]
     if not outside:
         return ""
-    text = f" A change as large as the paper's {' or '.join(told[what] for what in outside)} is not seen."
-    return text + "".join(
-        f" The paper's change {of} lies in the interval." for what, of in told.items() if what in inside
-    )
+    lies = dict.fromkeys(outside, "outside of") | dict.fromkeys(inside, "in")
+    parts = [f"The paper's change {told[what]} lies {where} the interval." for what, where in lies.items()]
+    return " " + " ".join(parts)
 
 
 def _left_open(j: Judged, plan: Plan) -> str:
@@ -272,7 +276,7 @@ def _left_open(j: Judged, plan: Plan) -> str:
     if j.seeds >= plan.most_seeds:
         return (
             f" The study takes no more seeds, so it stays open. With this spread, {plan.most_seeds} seeds"
-            f" have an even chance of finding a true difference of a factor of {math.exp(widest):.2f}."
+            f" find a true difference of a factor of {math.exp(widest):.2f} about half of the time."
         )
     return f" More than {plan.most_seeds} seeds would be needed at the present spread."
 

@@ -126,8 +126,8 @@ def seeds(study: Study, table: str = "") -> str:
     return str(max(counts)) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
 
 
-def setup(study: Study) -> pd.DataFrame:
-    """The scale of the study in a few lines for a reader."""
+def setup(study: Study, table: str = "") -> pd.DataFrame:
+    """The scale of the study in a few lines for a reader, with the seeds of a table's rows or of all."""
     p = study.preset
     lines = {
         "data": f"{data_name(study)}, {p.resolution}x{p.resolution} pixels",
@@ -135,7 +135,7 @@ def setup(study: Study) -> pd.DataFrame:
         "budget": f"{p.steps:,} generator updates of batch {p.batch_size}",
         "learning rates": f"the recipe's times {p.learning_rate_scale:g}",
         "batch-norm momentum": "the recipe's" if p.bn_momentum is None else f"{p.bn_momentum:g}",
-        "training seeds": seeds(study),
+        "training seeds": seeds(study, table),
         "scores": definition(study),
         "for scale": scale(study) or "not recorded",
         "final and best": f"final is the last step; best is the {runs.SELECTION}",

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from .. import claims, paper, provenance
-from ..studies.study import Study
+from ..studies.study import Study, rows
 from . import labels
 from .comparisons import INERT, TOO_SHORT, UNSTABLE, Judged, judge
-from .plan import Plan
+from .plan import BUDGETS, Plan
 from .plan import read as read_plan
-from .sentences import brief, compared, gain, interval, remark, sentence
+from .sentences import brief, compared, gain, interval, joined, remark, sentence
 from .statistics import CONTRADICTED, OPEN, any_false
 from .tables import listed
 
@@ -24,10 +24,10 @@ MOST_SENTENCES = 2  # comparisons of a claim that are told one by one
 COLUMNS = ("claim", "statement", "verdict", "finding")
 UNITS = (
     "Gain and interval are 100 times the logarithm of the ratio of two scores, positive in the claim's"
-    " direction; a line that goes beyond 50 has the ratios themselves, above 1 in the claim's direction. The"
-    " findings above are plain per cent. Intervals are right at all looks together about 95 times of"
-    " 100, so those of early looks are wide. Comparisons of scores use the plan's endpoint; tables show the"
-    " last score alone, which can differ in sign."
+    " direction. Lines that go beyond 50 show the ratio itself; above 1 is the claim's direction. The"
+    " findings above are plain per cent. A *look* judges the seeds so far. The intervals of all looks are"
+    " right together about 95 times of 100, so those of early looks are wide. Comparisons of scores use the"
+    " plan's endpoint; tables show the last score alone, which can differ in sign."
 )
 
 
@@ -121,7 +121,7 @@ def _by_budget(own: list[Judged], plan: Plan, study: Study) -> list[str]:
     ahead = {budget: [float(j.look(budget).estimate) > 0 for j in own if j.looks] for budget in budgets}
     parts = [f"{sum(of)} of {len(of)} at equal {labels.BUDGETS[budget]}" for budget, of in ahead.items()]
     return [
-        f"Estimates in the paper's direction: {', '.join(parts)}. A claim has to hold at every budget.",
+        f"Estimates that agree with the paper: {', '.join(parts)}. A claim has to hold at every budget.",
         *(brief(j, study) + remark(j) for j in own if j.metric == plan.metric),
     ]
 
@@ -147,6 +147,10 @@ def rests_on(study: Study) -> list[str]:
         f" “no difference” is an interval within a factor of {math.exp(plan.margin):.2f} either way, and"
         f" {_looks_in_words(plan)}."
     ]
+    dear = {row: cost for row, cost in plan.cost.items() if cost > 1}
+    if dear and any(BUDGETS[2] in c.budgets for c in plan.comparisons):
+        costs = joined([f"{cost:g} times as much for {rows()[row].label}" for row, cost in dear.items()])
+        text.append(f"A step is declared to cost {costs} as for the other rows.")
     text += plan.raw.get("notes", ())
     for change in plan.changes:
         text.append(

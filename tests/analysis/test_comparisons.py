@@ -296,7 +296,7 @@ def test_pairs_decide_where_the_plan_declares_them(study_of, declare):
         c.judge(study)
     plan["comparisons"][0]["paired"] = False
     (study.folder / "plan.json").write_text(json.dumps(plan))
-    undeclared = "as it was not declared: over pairs of runs of equal seed FID is 5.0 % lower"
+    undeclared = "not declared: compared seed by seed, FID is 5.0 % lower"
     assert undeclared not in v.verdicts(study, "C5")["finding"].item()  # seed 7 is of two machines
     study.run("attention_16", 7).write(record)
     assert undeclared in v.verdicts(study, "C5")["finding"].item()
