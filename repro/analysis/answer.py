@@ -12,7 +12,7 @@ from .comparisons import Judged, judge
 from .findings import uniform, where_it_holds
 from .lottery import spreads_in_words
 from .plan import read as read_plan
-from .sentences import brief, no_difference, remark, without_outcome
+from .sentences import brief, no_difference, papers_change, remark, without_outcome
 from .statistics import NO_DIFFERENCE, OPEN
 from .verdicts import verdicts
 
@@ -31,6 +31,7 @@ def answers(studies: Sequence[Study]) -> str:
         luck,
         where_it_holds(first, seeds=False)
         + (f" All but the first are of `{first.preset.name}`." if again else ""),
+        *_at_larger_images(studies, first),
     ]
     return "\n".join(f"* {line}" for line in lines if line)
 
@@ -63,6 +64,17 @@ def _beside_residual_blocks(study: Study) -> list[str]:
 def _on_attention(study: Study) -> list[Judged]:
     """What the study's runs say on whether attention helps."""
     return [j for j in judge(study) if j.comparison.claim == "C4"]
+
+
+def _at_larger_images(studies: Sequence[Study], first: Study) -> list[str]:
+    """What the study of larger images with the most seeds found, as one line; none where there is none."""
+    larger = [of for of in studies if of.preset.resolution > first.preset.resolution]
+    judged = [(study, j) for study in larger for j in _on_attention(study) if j.looks]
+    if not judged:
+        return []
+    study, j = max(judged, key=lambda of: of[1].seeds)
+    found = f"{brief(j, study)}{papers_change(j, read_plan(study))}"
+    return [f"**At {study.preset.resolution} px, in `{study.preset.name}`: {j.outcome}.** {found}"]
 
 
 def _asked_again(study: Study) -> bool:

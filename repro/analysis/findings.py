@@ -50,9 +50,10 @@ def _at_noise(found: list[Standing]) -> list[str]:
 
 
 def at_noise_in_words(study: Study) -> str:
-    """Names the rows that are not clear of noise; "" where all are."""
-    near = _at_noise(standings(study, (*_TABLES, paper.STRESS)))
-    return f"Rows above half of noise's FID: {'; '.join(near)}." if near else ""
+    """How many rows are not clear of noise; "" where all are."""
+    found = standings(study, (*_TABLES, paper.STRESS))
+    near = len(_at_noise(found))
+    return f"{near} of {len(found)} rows end above half of noise's FID." if near else ""
 
 
 def order(study: Study, tables: Iterable[paper.Table]) -> list[str]:

@@ -73,7 +73,7 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
         text += f" With all {next(iter(last.values())).seeds} seeds: {_ranges(j, last)}"
         text += "." if j.latest == j.outcome else f", which alone would be {j.latest}."
     if j.outcome in (NO_DIFFERENCE, OPEN):
-        text += _not_seen(j, plan)
+        text += papers_change(j, plan)
     return text + _over_pairs(j) + remark(j)
 
 
@@ -256,9 +256,9 @@ def per_cent(value: float, digits: int = 1) -> str:
     return f"{100 * value:+.{digits}f}" if digits else f"{100 * abs(value):.0f}"
 
 
-def _not_seen(j: Judged, plan: Plan) -> str:
+def papers_change(j: Judged, plan: Plan) -> str:
     """Says which of the paper's own differences, past the margin, lie outside of the interval, and then which
-    lie in it.
+    lie in it; "" where none lies outside.
     """
     look, grows = j.look(), labels.METRICS[j.metric][1]
     told = {what: f"for {what}, {_differs(v if grows else -v)}," for what, v in j.published.items()}

@@ -70,7 +70,7 @@ def answer(studies: list[Study]) -> list[str]:
         f"![Gains in FID with intervals, by claim and study](results/{ANSWER})",
         f"![Samples, a column a class: real images, no block, attention, residual block]"
         f"(results/{longest.name}/strip.jpg)",
-        f"One image a class of `{longest.name}`: the first of training seed 0, not selected.",
+        f"One image a class of `{longest.name}`: the first of seed 0, not selected.",
         re.sub(" +", " ", re.sub("--+", "--", tables.to_markdown(_verdicts(shown)))),  # GitHub pads it itself
         "The studies:",
         "\n".join(_study(study) for study in shown),
@@ -159,7 +159,9 @@ def _by_verdict(found: dict[str, str]) -> str:
 def _study(study: Study) -> str:
     """A study as an item of a list: its scale, what sets it apart, and rows that are not clear of noise."""
     p, name = study.preset, study.preset.name
-    parts = [setting.data_name(study), f"{p.resolution} px", f"width {p.channels}", f"{p.steps:,} updates"]
+    data = setting.data_name(study)
+    parts = [] if name.startswith(data.split("-")[0]) else [data]  # where the preset's name does not say it
+    parts += [f"{p.resolution} px", f"width {p.channels}", f"{p.steps:,} updates"]
     parts += ["fresh seeds"] if p.seed_offset else []
     if p.tables == (paper.STRESS.name,):
         parts.append(f"learning rates times {' and '.join(map(str, paper.STRESS_TIMES))}")

@@ -1,6 +1,7 @@
 """What a study found, in sentences that hold whatever the numbers are."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -83,11 +84,18 @@ def test_texts_of_other_data_and_of_tables_that_did_not_run_are_left_out(study_o
     assert sections.averaged(study, paper.TABLE1) is None and sections.extractors(study, paper.TABLE1) is None
 
 
-def test_rows_that_are_not_clear_of_noise_are_named(study_of):
+def test_a_tables_notebook_says_how_many_seeds_its_own_rows_have(study_of):
+    study = study_of({"none": [100, 110, 120], "sn_g_d": [90, 91]})
+    seeds = lambda section: re.search(r"training seeds +\| ([\w ]+?) +\|", section.data)[1]
+    assert seeds(sections.setup(study, "table1")) == "3" and seeds(sections.setup(study)) == "2 to 3"
+    assert "**Seeds.** 3 training" in sections.threats(study, "table1").data
+
+
+def test_rows_that_are_not_clear_of_noise_are_counted(study_of):
     study = study_of({"none": [1100, 1104], "attention_8": [900, 904], "sn_d": [1990, 1999]})
     assert findings.at_noise_in_words(study) == ""
     change(study, noise={"fid": 2000.0})
-    assert findings.at_noise_in_words(study) == "Rows above half of noise's FID: no block; SN on D."
+    assert findings.at_noise_in_words(study) == "2 of 3 rows end above half of noise's FID."
 
 
 def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare):
@@ -106,6 +114,17 @@ def test_residual_blocks_stand_beside_attention_in_the_answer(study_of, declare)
     change(study := declare(study_of(fids)), only=("residual_16", 0), status="collapsed")
     line = answer.answers([study]).splitlines()[1]
     assert line.endswith("Attention at 16 against residual at 16, FID (Lite0): unstable.")
+
+
+def test_larger_images_stand_in_the_answer_with_the_papers_change(study_of, declare):
+    fids = {"none": [200.0, 202.0, 199.0, 201.0], "attention_32": [210.0, 207.0, 212.0, 205.0]}
+    larger = declare(study_of(fids, preset="structure-texture-cpu"))
+    first = declare(study_of({"none": GOOD, "attention_8": GOOD, "attention_16": GOOD}))
+    last = answer.answers([first, larger]).splitlines()[-1]
+    assert last.startswith("* **At 64 px, in `structure-texture-cpu`: ") and "(4 seeds)" in last
+    assert last.endswith("The paper's change for the same rows, 20.4 % lower, lies outside of the interval.")
+    assert "64 px" not in answer.answers([larger, first]).splitlines()[-1]  # it answers itself
+    assert "64 px" not in answer.answers([first])
 
 
 def test_a_run_with_two_blocks_is_one_run(study_of):

@@ -68,6 +68,12 @@ def test_c4_is_tried_on_the_analogue_with_both_of_the_papers_differences(study_o
     )
 
 
+def test_a_change_of_the_papers_within_the_margin_is_not_told_as_outside(study_of, declare):
+    rows = dict.fromkeys(("attention_8", "attention_16"), scaled(GOOD, 1.04))
+    found = v.verdicts(declare(study_of(rows | {"none": GOOD})), "C4")["finding"].item()
+    assert "19.6 % lower, lies outside of" in found and "1.7 %" not in found
+
+
 def test_an_open_comparison_says_what_it_rules_out(study_of, declare):
     wide = [95, 105, 97, 103]
     study = declare(study_of({row: wide for row in ("none", "attention_8", "attention_16")}))
