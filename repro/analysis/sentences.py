@@ -262,7 +262,7 @@ def papers_change(j: Judged, plan: Plan) -> str:
     """
     look, grows = j.look(), labels.METRICS[j.metric][1]
     told = {what: f"for {what}, {_differs(v if grows else -v)}," for what, v in j.published.items()}
-    inside = {what for what, value in j.published.items() if look.low <= value <= look.high}
+    inside = [what for what, value in j.published.items() if look.low <= value <= look.high]
     outside = [what for what, value in j.published.items() if abs(value) > plan.margin and what not in inside]
     if not outside:
         return ""
