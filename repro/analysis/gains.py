@@ -5,7 +5,7 @@ on it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from . import labels, tables
 from .plan import BUDGETS, Comparison, Plan
 from .plan import read as read_plan
 from .quantities import quantity, worse
-from .sentences import gain, interval, sides
+from .sentences import gain, sides, with_interval
 from .statistics import contrast, half_width
 
 INTERVAL_FROM = 3  # seeds: an interval from two says next to nothing
@@ -100,15 +100,18 @@ def _scores(study: Study, plan: Plan, c: Comparison) -> dict[str, Callable[[dict
     }
 
 
+def _shown(of: dict[str, float]) -> str:
+    return with_interval(*(float(of[name]) for name in ("gain", "low", "high")))
+
+
 def show_by_other_scores(study: Study, heading: str) -> list[str]:
     """`by_other_scores` for a reader, as blocks of Markdown below a heading ("##"): a line a score, a column
     a comparison. Nothing where nothing is compared.
     """
     cells: dict[str, dict[str, str]] = {}
-    for line in by_other_scores(study).itertuples():
-        ends = (float(line.low), float(line.high))
-        shown = f"{gain(float(line.gain), *ends)} ({interval(*ends, ' %')})"
-        cells.setdefault(line.score, {"score": line.score})[f"{line.comparison} ({line.seeds} seeds)"] = shown
+    for line in by_other_scores(study).to_dict("records"):
+        of_score = cells.setdefault(line["score"], {"score": line["score"]})
+        of_score[f"{line['comparison']} ({line['seeds']} seeds)"] = _shown(line)
     if not cells:
         return []
     return [
@@ -118,6 +121,56 @@ def show_by_other_scores(study: Study, heading: str) -> list[str]:
         " an average of G's weights that training never saw.",
         tables.to_markdown(pd.DataFrame(cells.values()).fillna("–")),
     ]
+
+
+def growth_in_words(study: Study, *claims: str) -> list[str]:
+    """For each comparison of scores of the claims how its gain in the second half of training differs from
+    that in the first, with the 95 % interval of a single look; nothing for too few seeds, or where no score
+    is of the first half.
+    """
+    of_claims = [c for name in claims for c in read_plan(study).of(name) if c.measure == "endpoint"]
+    early = study.preset.steps / 2
+    return [
+        _growth(study, c, found)
+        for c in of_claims
+        if (found := _finished(study, c))
+        and all(r["scores"][0]["step"] <= early < r["scores"][-1]["step"] for of in found for r in of)
+    ]
+
+
+def _growth(study: Study, c: Comparison, found: list[list[dict]]) -> str:
+    half = study.preset.steps / 2
+
+    def mean(record: dict, late: bool) -> float:
+        return np.mean([worse(s, c.metric) for s in record["scores"] if (s["step"] > half) == late])
+
+    early, late = (_gain(c, found, lambda r, of=of: mean(r, of)) for of in (False, True))
+    grows = _gain(c, found, lambda r: mean(r, True) - mean(r, False))
+    return (
+        f"{sides(c, study.preset)}: the mean gain is {gain(early['gain'])} over the scores up to step"
+        f" {half:,.0f} and {gain(late['gain'])} over those after it. The second less the first is"
+        f" {_shown(grows)}, {grows['seeds']} seeds."
+    )
+
+
+def at_costs(study: Study, claim: str, costs: Sequence[float]) -> pd.DataFrame:
+    """What each comparison of a claim by the plan's own score gains at equal cost, if a step of the dearer
+    rows cost so many times as much as one of the others, with the 95 % interval of a single look: for a
+    reader, a line a cost.
+    """
+    declared, lines = read_plan(study), []
+    for cost in costs:
+        plan = dataclasses.replace(
+            declared, cost={row: cost if of > 1 else of for row, of in declared.cost.items()}
+        )
+        line = {"cost of a step": f"{cost:g}"}
+        for c in plan.of(claim):
+            if BUDGETS[2] not in c.budgets or c.metric != plan.metric or not (found := _finished(study, c)):
+                continue
+            of = _gain(c, found, lambda r, c=c, plan=plan: quantity(r, c, plan, study, BUDGETS[2], c.metric))
+            line[f"{sides(c, study.preset)} ({of['seeds']} seeds)"] = _shown(of)
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def shorter(study: Study, table: paper.Table) -> Iterator[Study]:

@@ -68,6 +68,14 @@ def _found(j: Judged, plan: Plan, study: Study) -> str:
             if j.needed
             else _left_open(j, plan)
         )
+    return text + _beside(j, plan)
+
+
+def _beside(j: Judged, plan: Plan) -> str:
+    """What stands beside the interval of a verdict: that of all seeds, the paper's changes where it claims no
+    effect, the interval over pairs, a remark.
+    """
+    text = ""
     if j.at and j.seeds > j.at:
         last = {budget: looks[-1] for budget, looks in j.looks.items()}
         text += f" With all {next(iter(last.values())).seeds} seeds: {_ranges(j, last)}"
@@ -99,6 +107,13 @@ def brief(j: Judged, study: Study, outcome: bool = False) -> str:
     at = {budget: j.look(budget) for budget in j.looks}
     end = f": {_of_outcome(j, read(study))}" if outcome else ""
     return f"{compared(j, study).rpartition(', ')[0]}: {_changes(j, at, study)} ({_seeds(j)}){end}."
+
+
+def in_short(j: Judged, plan: Plan, study: Study) -> str:
+    """What one comparison found, for a list of several studies: without what more seeds would tell."""
+    if not j.looks or j.outcome == UNSTABLE:
+        return sentence(j, plan, study)
+    return brief(j, study, outcome=True) + _beside(j, plan)
 
 
 def _seeds(j: Judged) -> str:
@@ -249,6 +264,11 @@ def gain(value: float, *ends: float) -> str:
         return "–"
     large = any(abs(v) > FACTOR_FROM for v in (value, *ends))
     return f"a factor of {math.exp(value):.2f}" if large else f"{per_cent(value)} %"
+
+
+def with_interval(value: float, low: float, high: float) -> str:
+    """A difference of logarithms in a table, with its interval."""
+    return f"{gain(value, low, high)} ({interval(low, high, ' %')})"
 
 
 def per_cent(value: float, digits: int = 1) -> str:

@@ -82,3 +82,15 @@ def test_shorter_studies_of_the_same_rows_stand_beside_a_longer_one(study_of, de
         f"{name}, 3 seeds" for name in ("rehearsal", "short")
     ]
     assert axis.get_title() == "C4: Attention at 8 and 16 against no block"
+
+
+def test_growth_is_the_gain_of_the_second_half_less_that_of_the_first(study_of, declare):
+    """The rows are level at step 2 and differ by a factor of two at step 4."""
+    study = pair(study_of, declare, GOOD, scaled(GOOD, 2), best={"attention_16": 100, "residual_16": 100})
+    (text,) = gains.growth_in_words(study, "C4", "C5")
+    assert text.startswith("Attention at 16 against residual at 16: the mean gain is +0.0 % over the scores")
+    assert "up to step 2 and a factor of 2.00 over those after it" in text
+    assert re.search(
+        r"less the first is a factor of 2\.00 \(a factor of 1\.9\d to 2\.0\d\), 10 seeds\.$", text
+    )
+    assert gains.growth_in_words(pair(study_of, declare, [90, 91], [90, 92]), "C5") == []

@@ -9,7 +9,7 @@ from repro import paper
 from repro.analysis import frames, plan, setting
 from repro.commands import results
 from repro.errors import ReproError
-from repro.reports import files, pages, readme
+from repro.reports import files, learned, pages, readme
 from repro.studies.study import Study
 
 
@@ -103,7 +103,7 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     again = another(first, "again", margin=0.5, seed_offset=10)
     assert readme.judged([first, again]) == [again, first]
     tried = 2 * len({c.claim for c in plan.read(first).comparisons})
-    likely = readme.learned([first, again])[1]
+    likely = learned.claims([first, again])[1]
     assert f"These are {tried} verdicts. If nothing differed in any study" in likely
     assert "supported only if all of them are" in likely
     text = "\n".join(readme.answer([first, again]))
@@ -124,9 +124,7 @@ def test_pages_that_say_something_else_than_the_runs_are_named(study_of, declare
     study = Study.in_folder(str(tmp_path / "project/results/rehearsal"))
     (study.folder / "table1_self_attention.ipynb").write_text("{}")
     files.write_report(study, study.folder)
-    (tmp_path / "project/README.md").write_text(
-        "Above\n" + "\n".join(readme.BLOCKS["README.md"]) + "\nbelow\n"
-    )
+    (tmp_path / "project/README.md").write_text(f"Above\n<!-- generated: answer -->{readme.END}\nbelow\n")
     renewed = lambda: readme.renew(tmp_path / "project")
     wrong = lambda: {page for page, same in readme.reread(tmp_path / "project").items() if not same}
     renewed()
