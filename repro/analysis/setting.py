@@ -129,11 +129,14 @@ def seeds(study: Study, table: str = "") -> str:
 def setup(study: Study, table: str = "") -> pd.DataFrame:
     """The scale of the study in a few lines for a reader, with the seeds of a table's rows or of all."""
     p = study.preset
+    times = f"{p.learning_rate_scale:g}"
+    if table == paper.STRESS.name:
+        times = f"{' or '.join(map(str, paper.STRESS_TIMES))}, by row"
     lines = {
         "data": f"{data_name(study)}, {p.resolution}x{p.resolution} pixels",
         "networks": f"released code's ResNet pair, base width {p.channels}, latents of {p.z_dim}",
         "budget": f"{p.steps:,} generator updates of batch {p.batch_size}",
-        "learning rates": f"the recipe's times {p.learning_rate_scale:g}",
+        "learning rates": f"the recipe's times {times}",
         "batch-norm momentum": "the recipe's" if p.bn_momentum is None else f"{p.bn_momentum:g}",
         "training seeds": seeds(study, table),
         "scores": definition(study),
