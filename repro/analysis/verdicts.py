@@ -65,6 +65,17 @@ def _on(study: Study, *names: str) -> Iterator[tuple[claims.Claim, str, list[str
             yield claim, verdict, [*_analogue(own[0]), *_findings(own, plan, study)]
 
 
+def by_all_seeds(study: Study) -> dict[str, str]:
+    """What the latest looks alone would say on each claim, where that is not its verdict, which stays."""
+    out = {}
+    for claim in claims.CLAIMS:
+        own = [j for j in judge(study) if j.comparison.claim == claim.name]
+        latest = of_claim([j.latest or j.outcome for j in own]) if own else ""
+        if own and latest != of_claim([j.outcome for j in own]):
+            out[claim.name] = latest
+    return out
+
+
 def show_verdicts(study: Study, *names: str) -> list[str]:
     """`verdicts` for a reader, as blocks of Markdown: the claims that the study tries, each with a list of
     what was found, and the names of the others. Nothing of a study without a plan.

@@ -10,7 +10,7 @@ from ..analysis.comparisons import judge
 from ..analysis.plan import read as read_plan
 from ..analysis.sentences import in_short
 from ..analysis.statistics import OPEN, any_false
-from ..analysis.verdicts import comparisons, hours_of, verdicts
+from ..analysis.verdicts import by_all_seeds, comparisons, hours_of, verdicts
 from ..claims import CLAIMS
 from ..errors import choose
 from ..studies.study import Study, configure
@@ -26,6 +26,7 @@ def claims(studies: list[Study]) -> list[str]:
     for study in studies:
         plan = read_plan(study)
         frame = comparisons(study) if plan else pd.DataFrame()
+        latest = by_all_seeds(study)
         for claim, verdict in verdicts(study).set_index("claim")["verdict"].items() if len(frame) else ():
             own = frame[frame["claim"] == claim]
             if own.empty:
@@ -36,7 +37,7 @@ def claims(studies: list[Study]) -> list[str]:
                 {
                     "claim": claim,
                     "study": f"[`{study.preset.name}`](../results/{study.preset.name}/report.md)",
-                    "verdict": verdict,
+                    "verdict": verdict + beside(latest, claim),
                     "seeds": own["latest_seeds"].max(),
                     "hours of its runs": f"{hours_of(study, claim):.1f}",
                     "seeds for an interval as narrow as the margin": _seeds(
@@ -56,6 +57,11 @@ def claims(studies: list[Study]) -> list[str]:
             " that several runs shared; claims share runs, so they do not add up."
         ),
     ]
+
+
+def beside(latest: dict[str, str], claim: str) -> str:
+    """What stands behind a claim's verdict where all seeds say something else."""
+    return f" (all seeds: {latest[claim]})" if claim in latest else ""
 
 
 def _seeds(needed: float, verdict: str, most: int) -> str:

@@ -12,7 +12,7 @@ from ..analysis import setting, tables
 from ..analysis.answer import answers, leading
 from ..analysis.findings import at_noise_in_words
 from ..analysis.plan import read as read_plan
-from ..analysis.verdicts import NOT_TRIED, verdicts
+from ..analysis.verdicts import NOT_TRIED, by_all_seeds, verdicts
 from ..errors import ReproError, choose
 from ..studies.study import Study
 from . import figures, forests, learned, pages
@@ -77,7 +77,7 @@ def answer(studies: list[Study]) -> list[str]:
         f"![Gains in FID with intervals, by claim and study](results/{ANSWER})",
         f"![Samples, a column a class: real images, no block, attention, residual block]"
         f"(results/{longest.name}/strip.jpg)",
-        f"One image a class of `{longest.name}`: the first of seed 0, not selected.",
+        f"The first image a class of `{longest.name}`, seed 0, not selected.",
         re.sub(" +", " ", re.sub("--+", "--", tables.to_markdown(_verdicts(shown)))),  # GitHub pads it itself
         "The studies:",
         "\n".join(_study(study) for study in shown),
@@ -100,12 +100,18 @@ def _waiting(results: Path) -> list[str]:
 
 def _verdicts(shown: list[Study]) -> pd.DataFrame:
     """A line a claim: the paper's statement, and each verdict with the studies that it is of."""
-    found = {study.preset.name: verdicts(study).set_index("claim")["verdict"] for study in shown}
+    found = {study: verdicts(study).set_index("claim")["verdict"] for study in shown}
+    latest = {study: by_all_seeds(study) for study in shown}
     return pd.DataFrame(
         {
             "claim": c.name,
             "the paper says": c.statement,
-            "verdict here": _by_verdict({name: of[c.name] for name, of in found.items()}),
+            "verdict here": _by_verdict(
+                {
+                    f"`{study.preset.name}`" + learned.beside(latest[study], c.name): of[c.name]
+                    for study, of in found.items()
+                }
+            ),
         }
         for c in claims.CLAIMS
     )
@@ -113,7 +119,7 @@ def _verdicts(shown: list[Study]) -> pd.DataFrame:
 
 def _by_verdict(found: dict[str, str]) -> str:
     """The verdicts on a claim by study, as each verdict with its studies."""
-    of = {verdict: [f"`{name}`" for name in found if found[name] == verdict] for verdict in found.values()}
+    of = {verdict: [name for name in found if found[name] == verdict] for verdict in found.values()}
     told = [f"{verdict}: {', '.join(names)}" for verdict, names in of.items() if verdict != NOT_TRIED]
     return "; ".join(told) or NOT_TRIED
 

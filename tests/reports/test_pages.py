@@ -12,6 +12,8 @@ from repro.errors import ReproError
 from repro.reports import files, learned, pages, readme
 from repro.studies.study import Study
 
+ATTENTION = ("attention_8", "attention_16")
+
 
 def test_every_knob_changes_what_it_says_at_the_presets_it_runs_at(study_of):
     changes = setting.changes(
@@ -108,6 +110,7 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     assert "supported only if all of them are" in likely
     text = "\n".join(readme.answer([first, again]))
     assert "| no difference: `again`; open: `rehearsal` |" in text and "| not tried here |" in text
+    assert "(all seeds:" not in text  # here they say what the verdicts do
     assert text.index("* [`again`](results/again/report.md)") < text.index("* [`rehearsal`]")
     assert "width 8, 4 updates, fresh seeds." in text
     longer = another(first, "longer", steps=8)  # of as many channels times steps as a study twice as wide
@@ -115,6 +118,14 @@ def test_the_first_screen_has_the_verdicts_of_all_studies_and_the_one_that_answe
     assert "results/longer/strip.jpg" in "\n".join(readme.answer([first, again, wider, longer]))
     stress = readme._study(Study("cifar10-stress", executor="none", out=first.out))
     assert stress.endswith("1,000 updates, learning rates times 8 and 32.")
+
+
+def test_pages_say_what_all_seeds_would_where_a_verdict_was_made_earlier(study_of, declare):
+    early, late = [90.0, 90.1, 90.2], [150.0, 160.0]  # better at three seeds, open by five
+    study = study_of({"none": [100.0, 100.1, 100.2, 100.0, 100.1]} | dict.fromkeys(ATTENTION, early + late))
+    (declare(study).folder / "report.csv").write_text("")
+    assert "| supported: `rehearsal` (all seeds: open) |" in "\n".join(readme.answer([study]))
+    assert "| supported (all seeds: open) |" in learned.claims([study])[0]
 
 
 def test_pages_that_say_something_else_than_the_runs_are_named(study_of, declare, tmp_path):
