@@ -50,7 +50,13 @@ def _execute(name: str, study: Study, folder: Path) -> None:
                 cwd=runs.PROJECT,
                 progress_bar=False,
                 kernel_name="python3",
-                config=TraitConfig({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                config=TraitConfig(
+                    {
+                        "KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"},
+                        # a kernel that ends late is interrupted, and would log that as an error
+                        "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]},
+                    }
+                ),
             )
         notebook = nbformat.read(part, nbformat.NO_CONVERT)
         for item in (
