@@ -21,8 +21,7 @@ ANSWER = "answer.png"  # in results/: the comparisons that the answer rests on
 
 PAGES = ("README.md", "docs/learned.md", "docs/recipes.md")
 BEGIN, END = "<!-- generated: ", "<!-- end of generated -->"
-# what to generate, and what stands there; a part never holds the start of another
-PART = re.compile(rf"{BEGIN}([^>]+) -->(?:(?!{BEGIN}).)*?{END}", re.DOTALL)
+PART = re.compile(rf"{BEGIN}([^>]+) -->.*?{END}", re.DOTALL)  # what to generate, and what stands there
 
 
 def renew(project: Path) -> None:
