@@ -9,7 +9,7 @@ from tests.analysis.helpers import GOOD, budgets, change, scaled
 
 @pytest.fixture
 def studies(study_of, declare, another):
-    first = declare(study_of({"none": scaled(GOOD, 2), "attention_8": GOOD, "attention_16": GOOD}))
+    first = declare(study_of({"none": scaled(GOOD, 2), "attention_8": GOOD[::-1], "attention_16": GOOD}))
     return [first, another(first, "again", seed_offset=10)]
 
 
