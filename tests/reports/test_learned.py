@@ -18,6 +18,7 @@ def test_a_part_is_of_what_its_marker_names(studies):
     begin, shown, end = part.split("\n\n")
     assert begin == "<!-- generated: comparisons rehearsal C4 -->" and end == readme.END
     assert shown.startswith("* C4. Attention at 8 and 16 against no block: FID is 50.0 % lower, between")
+    assert "(10 seeds): better" in shown or "(3 seeds): better" in shown
     both = readme._generated("comparisons C4 rehearsal again", studies)
     assert "* C4, `rehearsal`. Attention" in both and "* C4, `again`. Attention" in both
     for wrong, named in (("comparison rehearsal C4", "generated part"), ("comparisons rehearsl C4", "study")):
