@@ -74,7 +74,7 @@ def show_by_processor(studies: Sequence[Study], c: Comparison) -> pd.DataFrame:
 
 
 def in_words(first: Study, again: Study, c: Comparison, known: int) -> list[str]:
-    """How far the two studies differ, and what in the first one its seeds and processors differ.
+    """How far the two studies differ, and within the first its known seeds and its kinds of processor.
 
     known: seeds of the first study below it were known before its plan.
     """

@@ -129,18 +129,16 @@ def growth_in_words(study: Study, *claims: str) -> list[str]:
     is of the first half.
     """
     of_claims = [c for name in claims for c in read_plan(study).of(name) if c.measure == "endpoint"]
-    early = study.preset.steps / 2
+    half = study.preset.steps / 2
     return [
-        _growth(study, c, found)
+        _growth(study, c, found, half)
         for c in of_claims
         if (found := _finished(study, c))
-        and all(r["scores"][0]["step"] <= early < r["scores"][-1]["step"] for of in found for r in of)
+        and all(r["scores"][0]["step"] <= half < r["scores"][-1]["step"] for of in found for r in of)
     ]
 
 
-def _growth(study: Study, c: Comparison, found: list[list[dict]]) -> str:
-    half = study.preset.steps / 2
-
+def _growth(study: Study, c: Comparison, found: list[list[dict]], half: float) -> str:
     def mean(record: dict, late: bool) -> float:
         return np.mean([worse(s, c.metric) for s in record["scores"] if (s["step"] > half) == late])
 

@@ -67,9 +67,9 @@ def _on(study: Study, *names: str) -> Iterator[tuple[claims.Claim, str, list[str
 
 def by_all_seeds(study: Study) -> dict[str, str]:
     """What the latest looks alone would say on each claim, where that is not its verdict, which stays."""
-    out = {}
+    out, judged = {}, judge(study)
     for claim in claims.CLAIMS:
-        own = [j for j in judge(study) if j.comparison.claim == claim.name]
+        own = [j for j in judged if j.comparison.claim == claim.name]
         latest = of_claim([j.latest or j.outcome for j in own]) if own else ""
         if own and latest != of_claim([j.outcome for j in own]):
             out[claim.name] = latest
